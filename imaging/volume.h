@@ -13,6 +13,13 @@
 
 namespace synthvol::imaging {
 
+// How a voxel is kept in files and streams: little-endian, signed 16-bit stored units (HU for CT)
+// or 32-bit float.
+enum class VoxelType { kInt16, kFloat32 };
+
+// Returns bytes a voxel: 2 or 4.
+constexpr int64_t SizeOf(VoxelType type) { return type == VoxelType::kInt16 ? 2 : 4; }
+
 // Where a grid of voxels lies, in DICOM's patient coordinates (LPS: x to the patient's left,
 // y to the back, z to the head), millimetres.
 struct Geometry {
