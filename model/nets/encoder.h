@@ -1,0 +1,47 @@
+// The half-encoder, which maps image slices back to embedding slices, and HA-GAN's sub-encoder,
+// which maps a whole embedding back to a latent (DESIGN section 5).
+//
+// Const use is thread-safe. Owns its parameters.
+#ifndef SYNTHVOL_MODEL_NETS_ENCODER_H_
+#define SYNTHVOL_MODEL_NETS_ENCODER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include "model/nets/network_shape.h"
+#include "model/nets/parameter_set.h"
+
+namespace synthvol::model {
+
+class HalfEncoder {
+ public:
+  explicit HalfEncoder(const NetworkShape& shape);
+
+  ParameterSet& net() { return net_; }
+  const ParameterSet& net() const { return net_; }
+
+  // Encodes [N,1,d,size,size], a sub-volume or a whole volume, to [N,2c,d/stride,e,e].
+  at::Tensor Encode(const at::Tensor& image) const;
+
+ private:
+  NetworkShape shape_;
+  ParameterSet net_;
+};
+
+class SubEncoder {
+ public:
+  explicit SubEncoder(const NetworkShape& shape);
+
+  ParameterSet& net() { return net_; }
+  const ParameterSet& net() const { return net_; }
+
+  // Encodes an embedding [N,2c,e,e,e] to a latent [N,latent_dim].
+  at::Tensor Encode(const at::Tensor& embedding) const;
+
+ private:
+  NetworkShape shape_;
+  ParameterSet net_;
+};
+
+}  // namespace synthvol::model
+
+#endif  // SYNTHVOL_MODEL_NETS_ENCODER_H_

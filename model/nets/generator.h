@@ -1,0 +1,63 @@
+// The generator of CRF-GAN and HA-GAN (DESIGN section 5): part one turns a latent into an
+// embedding, part two renders image slices from embedding slices. HA-GAN adds a low-resolution
+// branch.
+//
+// Not thread-safe (folded kernels are cached). Owns its parameters; copies share them.
+#ifndef SYNTHVOL_MODEL_NETS_GENERATOR_H_
+#define SYNTHVOL_MODEL_NETS_GENERATOR_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "model/nets/layers.h"
+#include "model/nets/network_shape.h"
+#include "model/nets/parameter_set.h"
+
+namespace synthvol::model {
+
+class Generator {
+ public:
+  // Registers zero parameters; fill them with Initialise or from a checkpoint.
+  explicit Generator(const NetworkShape& shape);
+
+  ParameterSet& net() { return net_; }
+  const ParameterSet& net() const { return net_; }
+  const NetworkShape& shape() const { return shape_; }
+  void set_upsample_path(UpsamplePath path) { path_ = path; }
+
+  // Maps a latent [N,latent_dim] and, for conditional networks, one-hot labels [N,classes]
+  // (undefined otherwise) to the embedding [N,2c,e,e,e].
+  at::Tensor Embed(const at::Tensor& latent, const at::Tensor& one_hot = {}) const;
+
+  // Renders embedding slices [N,2c,d,e,e] to an image [N,1,d*stride,size,size] on (-1, 1).
+  at::Tensor Render(const at::Tensor& embedding) const;
+
+  // Renders the low-resolution volume [N,1,e,e,e] of HA-GAN from the whole embedding.
+  at::Tensor RenderSmall(const at::Tensor& embedding) const;
+
+  // Cuts the embedding slices that the crop at image slice `crop` (0..7/8 size) is rendered from.
+  at::Tensor Crop(const at::Tensor& embedding, int64_t crop) const;
+
+ private:
+  // Upsamples by two and convolves, on the chosen path.
+  at::Tensor UpsampleConvolve(const std::string& name, const at::Tensor& input) const;
+
+  NetworkShape shape_;
+  ParameterSet net_;
+  UpsamplePath path_ = UpsamplePath::kFolded;
+
+  struct Folded {
+    uint32_t version = 0;
+    at::Tensor kernel;
+  };
+  // Kernels folded since the weights last changed; serves the phases in which the generator is
+  // frozen.
+  mutable std::map<std::string, Folded> folded_;
+};
+
+}  // namespace synthvol::model
+
+#endif  // SYNTHVOL_MODEL_NETS_GENERATOR_H_

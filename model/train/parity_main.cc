@@ -1,0 +1,42 @@
+// synthvol-parity: rebuilds the inputs of a file of golden values and prints each figure beside the
+// expected one; exits 1 past the tolerance.
+#include <cstdio>
+#include <string>
+
+#include "base/command_line.h"
+#include "model/train/golden.h"
+
+namespace {
+
+void Print(const synthvol::model::GoldenFigure& figure) {
+  std::printf("%-4s %-40s %18.9g %18.9g  within %.3g\n", figure.Passes() ? "ok" : "FAIL",
+              figure.name.c_str(), figure.actual, figure.expected, figure.tolerance);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Compares the networks with golden values: ours, expected, tolerance.",
+               "synthvol-parity");
+  std::string path;
+  synthvol::model::GoldenOptions options;
+  bool plain = false;
+  app.add_option("golden", path, "File of golden values (JSON)")->required();
+  app.add_flag("--forward-only", options.forward_only, "Leave out the training iterations");
+  app.add_flag("--plain", plain, "Upsample, then convolve, instead of folded kernels");
+  if (const auto status = synthvol::ParseCommandLine(app, argc, argv)) return *status;
+  if (plain) options.path = synthvol::model::UpsamplePath::kPlain;
+  options.on_figure = Print;
+
+  const auto figures = synthvol::model::CompareWithGolden(path, options);
+  if (!figures.ok()) {
+    synthvol::ReportError("synthvol-parity", figures.status());
+    return synthvol::kExitFailed;
+  }
+  size_t failures = 0;
+  for (const auto& figure : *figures) failures += figure.Passes() ? 0 : 1;
+  std::printf("%s: %zu figures, %zu beyond the tolerance\n", path.c_str(), figures->size(),
+              failures);
+  return failures == 0 ? synthvol::kExitFine : synthvol::kExitFailed;
+}

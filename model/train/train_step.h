@@ -1,0 +1,104 @@
+// One published iteration of CRF-GAN or HA-GAN (DESIGN section 5): discriminator, generator, CRF
+// and half-encoder, or discriminator, generator, half-encoder and sub-encoder, each with its own
+// Adam.
+//
+// Not thread-safe. Borrows the networks; owns the optimizers.
+#ifndef SYNTHVOL_MODEL_TRAIN_TRAIN_STEP_H_
+#define SYNTHVOL_MODEL_TRAIN_TRAIN_STEP_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/train/adam.h"
+#include "model/train/networks.h"
+
+namespace synthvol::model {
+
+struct TrainOptions {
+  // Learning rates of Adam; the CRF shares the discriminator's, the sub-encoder the encoder's.
+  double generator_rate = 1e-4;
+  double discriminator_rate = 4e-4;
+  double encoder_rate = 1e-4;
+  // Iterations over which the CRF's share of the generator's feedback falls from 0.5 to 0.
+  int64_t crf_iterations = 60000;
+  // Weight of the auxiliary classifier on generated volumes.
+  double class_weight = 0.1;
+  // Computes convolutions in bfloat16 under autocast; parameters stay float32.
+  bool bf16 = false;
+};
+
+// What one iteration learns from. Several micro-batches accumulate gradients.
+struct MicroBatch {
+  // Real volumes [N,1,size,size,size] on [-1, 1].
+  at::Tensor images;
+  // Class of each volume [N] int64; undefined for unconditional networks.
+  at::Tensor labels;
+  // Latents [N,latent_dim] of the discriminator's, the generator's and the CRF's phase (the last
+  // undefined for HA-GAN).
+  at::Tensor noise_discriminator;
+  at::Tensor noise_generator;
+  at::Tensor noise_crf;
+};
+
+struct LossValue {
+  std::string name;
+  double value = 0;
+};
+
+// Called with a network's letter after its gradients are complete, before its optimizer steps:
+// where data-parallel training averages them.
+using GradientHook = std::function<void(const std::string&, ParameterSet&)>;
+
+class TrainStep {
+ public:
+  TrainStep(Networks& networks, const TrainOptions& options);
+
+  // Runs one iteration: all micro-batches share the crop position (0..7/8 size). Returns the losses
+  // before each step: d_real, d_fake, g, crf_real, crf_fake, e (CRF-GAN) or d_real, d_fake, g, e,
+  // sub_e (HA-GAN); with classes also d_class and g_class.
+  std::vector<LossValue> Run(const std::vector<MicroBatch>& batches, int64_t crop,
+                             int64_t iteration);
+
+  void set_gradient_hook(GradientHook hook) { hook_ = std::move(hook); }
+  TrainOptions& options() { return options_; }
+  // By the letter of Networks::All.
+  std::map<std::string, Adam>& optimizers() { return optimizers_; }
+
+ private:
+  // One micro-batch with what all phases share.
+  struct Sample;
+  using Losses = std::vector<std::pair<std::string, at::Tensor>>;
+
+  void DiscriminatorPhase(const std::vector<Sample>& samples, Losses& losses);
+  void GeneratorPhase(const std::vector<Sample>& samples, int64_t iteration, Losses& losses);
+  void CrfPhase(const std::vector<Sample>& samples, Losses& losses);
+  void EncoderPhase(const std::vector<Sample>& samples, Losses& losses);
+  void SubEncoderPhase(const std::vector<Sample>& samples, Losses& losses);
+
+  // Runs `body` on each sample with gradients of network `letter` only, then steps its optimizer.
+  void Optimise(const std::string& letter, ParameterSet& net, const std::vector<Sample>& samples,
+                const std::function<void(const Sample&)>& body);
+  // Adds `loss` to the report, averaged over micro-batches.
+  void Report(Losses& losses, const std::string& name, const at::Tensor& loss) const;
+
+  Networks& networks_;
+  TrainOptions options_;
+  std::map<std::string, Adam> optimizers_;
+  GradientHook hook_;
+  // 1 / number of micro-batches of the running iteration.
+  double share_ = 1.0;
+};
+
+// Encodes whole real volumes [N,1,S,S,S] one by one and slab by slab, without a graph, for the
+// CRF's node features; equals HalfEncoder::Encode up to rounding.
+at::Tensor EncodeWhole(const HalfEncoder& encoder, const at::Tensor& images);
+
+}  // namespace synthvol::model
+
+#endif  // SYNTHVOL_MODEL_TRAIN_TRAIN_STEP_H_
