@@ -55,6 +55,9 @@ struct SynthesisInput {
   Precision precision = Precision::kFp32;
   // First slice wanted (resume); statistics still cover the whole volume, so bytes stay the same.
   int64_t start_slice = 0;
+  // Asked now and then on the caller's thread before and between slabs; a status other than OK ends
+  // the synthesis and is returned from it. May be empty.
+  std::function<absl::Status()> interrupted;
 };
 
 // A run of finished slices, in order; valid during the callback only.

@@ -1,0 +1,27 @@
+// The table of one instruction set. Included by kernels_*.cc after a Simd type.
+#include "model/kernels/kernels.h"
+#include "model/kernels/last_layer.inl"
+#include "model/kernels/multiply.inl"
+#include "model/kernels/transforms.inl"
+
+namespace synthvol::model {
+namespace {
+
+constexpr Kernels MakeTable(const char* name) {
+  return {name,
+          Multiply,
+          Dot,
+          Normalise,
+          TransformInputUp,
+          TransformInputSame,
+          TransformOutput<3>,
+          TransformOutput<4>,
+          PackRow,
+          CombineColumns,
+          Add3,
+          FinishUnit,
+          FinishStored};
+}
+
+}  // namespace
+}  // namespace synthvol::model
