@@ -1,5 +1,6 @@
 #include "imaging/dicom/dcmtk_runtime.h"
 
+#include <csignal>
 #include <mutex>
 
 #include "dcmtk/config/osconfig.h"
@@ -32,6 +33,13 @@ void RegisterCodecs() {
     DJLSEncoderRegistration::registerCodecs(OFFalse, 0, 0, 0, 0, /*preferCookedEncoding=*/OFFalse);
     DJLSDecoderRegistration::registerCodecs();
   });
+}
+
+void BlockBrokenPipeSignal() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
 }  // namespace synthvol::imaging::dicom

@@ -16,6 +16,10 @@ absl::Status StartDcmtk();
 // Registers the RLE and JPEG-LS codecs; the first call counts.
 void RegisterCodecs();
 
+// Blocks SIGPIPE in the calling thread: DCMTK writes to sockets that the peer may have closed, and
+// a library may not change the process's handler.
+void BlockBrokenPipeSignal();
+
 }  // namespace synthvol::imaging::dicom
 
 #endif  // SYNTHVOL_IMAGING_DICOM_DCMTK_RUNTIME_H_

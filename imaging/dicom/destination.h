@@ -25,8 +25,11 @@ enum class DestinationKind { kCStore, kStowRs };
 // TLS towards a destination; PEM files.
 struct TlsOptions {
   bool enabled = false;  // for C-STORE; a https:// URL says it itself
-  // Trusted certificates; the system's when empty. The peer's certificate is always verified.
+  // Trusted certificates; the system's when empty. The peer's certificate is always verified
+  // against them.
   std::string ca_file;
+  // The peer's certificate must also name the host that was connected to.
+  bool verify_host = true;
   // Our own certificate and key, for a peer that asks for one; both or none.
   std::string certificate_file;
   std::string key_file;
@@ -62,6 +65,7 @@ struct DestinationConfig {
   // its report; zero does not ask.
   absl::Duration commitment_timeout = absl::ZeroDuration();
   // TCP port on which the peer may open an association to report; 0 waits on our own one only.
+  // Deliveries that ask for commitment take turns.
   int commitment_port = 0;
 
   // STOW-RS: the service's root, e.g. "https://pacs.example/dicom-web".

@@ -1,0 +1,141 @@
+#include "imaging/dicom/stow_delivery.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "imaging/dicom/delivery_tracker.h"
+#include "imaging/dicom/http_post.h"
+#include "imaging/dicom/spool_file.h"
+
+namespace synthvol::imaging::dicom {
+namespace {
+
+// Long and odd enough not to stand in an image by chance: 128 random-looking bits, fixed so that a
+// request is a pure function of its series.
+constexpr char kBoundary[] = "synthvol-6f1c0a4be27d4c53a98e5d20b7e41c96";
+constexpr char kFailedSopSequence[] = "00081198";  // (0008,1198)
+constexpr char kFailureReason[] = "00081197";      // (0008,1197)
+constexpr int kOutOfResources = 0xA700;
+
+// What a store response (PS3.18 table I.2-1, DICOM JSON) says about failures.
+struct Failures {
+  int64_t count = 0;
+  int first_reason = 0;
+};
+
+Failures ParseFailures(const std::string& body) {
+  Failures failures;
+  const nlohmann::json json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return failures;
+  const nlohmann::json items =
+      json.value(nlohmann::json::json_pointer(absl::StrCat("/", kFailedSopSequence, "/Value")),
+                 nlohmann::json::array());
+  if (!items.is_array()) return failures;
+  failures.count = static_cast<int64_t>(items.size());
+  for (const nlohmann::json& item : items) {
+    const nlohmann::json::json_pointer reason(absl::StrCat("/", kFailureReason, "/Value/0"));
+    if (!item.is_object() || !item.contains(reason)) continue;
+    if (item[reason].is_number_integer()) failures.first_reason = item[reason].get<int>();
+    break;
+  }
+  return failures;
+}
+
+// PS3.18 table 10.5.3-1 and section 8.5.
+absl::Status FromAnswer(const std::string& name, int64_t instances, const HttpAnswer& answer) {
+  const Failures failures = ParseFailures(answer.body);
+  const std::string text = absl::StrCat(name, ": HTTP ", answer.code);
+  if (failures.count > 0) {
+    const std::string refused =
+        absl::StrCat(text, ": ", failures.count, " of ", instances, " instances refused, reason ",
+                     absl::StrFormat("0x%04X", static_cast<unsigned>(failures.first_reason)));
+    if ((failures.first_reason & 0xFF00) == kOutOfResources) {
+      return absl::ResourceExhaustedError(absl::StrCat(refused, ": out of resources"));
+    }
+    // 0x0110 is a processing failure, which may pass.
+    return failures.first_reason == 0x0110 ? absl::UnavailableError(refused)
+                                           : absl::FailedPreconditionError(refused);
+  }
+  if (answer.code >= 200 && answer.code < 300) return absl::OkStatus();
+  if (answer.code >= 300 && answer.code < 400) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(text, ": redirections are not followed; configure the URL ", answer.location));
+  }
+  switch (answer.code) {
+    case 401:
+      return absl::UnauthenticatedError(absl::StrCat(text, ": wrong or missing credentials"));
+    case 403:
+      return absl::PermissionDeniedError(absl::StrCat(text, ": not allowed to store"));
+    case 404:
+    case 405:
+      return absl::FailedPreconditionError(absl::StrCat(text, ": there is no STOW-RS service"));
+    case 413:
+      return absl::FailedPreconditionError(absl::StrCat(text, ": the request is too large for it"));
+    case 507:
+      return absl::ResourceExhaustedError(absl::StrCat(text, ": out of storage"));
+    case 408:
+    case 429:
+      return absl::UnavailableError(absl::StrCat(text, ": busy"));
+    default:
+      break;
+  }
+  return answer.code >= 500 ? absl::UnavailableError(absl::StrCat(text, ": server error"))
+                            : absl::FailedPreconditionError(absl::StrCat(text, ": refused"));
+}
+
+class StowDelivery : public Delivery {
+ public:
+  StowDelivery(DestinationConfig config, SpoolFile file, ProgressCallback progress)
+      : config_(std::move(config)), tracker_(std::move(progress)), file_(std::move(file)) {}
+
+  absl::Status Store(OutgoingInstance instance) override {
+    if (tracker_.cancelled()) return absl::CancelledError("delivery cancelled");
+    absl::Status status = file_.Append(
+        absl::StrCat("--", kBoundary, "\r\nContent-Type: application/dicom; transfer-syntax=",
+                     instance.identity.transfer_syntax_uid, "\r\n\r\n"));
+    if (status.ok()) status = file_.Append(instance.bytes);
+    if (status.ok()) status = file_.Append("\r\n");
+    ++instances_;
+    return status;
+  }
+
+  absl::StatusOr<DeliveryProgress> Finish() override {
+    if (instances_ == 0) return tracker_.progress();
+    if (absl::Status s = file_.Append(absl::StrCat("--", kBoundary, "--\r\n")); !s.ok()) return s;
+    const std::vector<std::string> headers = {
+        absl::StrCat("Content-Type: multipart/related; type=\"application/dicom\"; boundary=",
+                     kBoundary),
+        "Accept: application/dicom+json"};
+    const absl::Status status = tracker_.WithRetries(config_.retry, [&]() -> absl::Status {
+      absl::StatusOr<HttpAnswer> answer =
+          HttpPost(config_, config_.url + "/studies", headers, file_, tracker_);
+      if (!answer.ok()) return answer.status();
+      return FromAnswer(config_.name, instances_, *answer);
+    });
+    if (!status.ok()) return status;
+    tracker_.AddStored(instances_);
+    return tracker_.progress();
+  }
+
+  void Cancel() override { tracker_.Cancel(); }
+
+ private:
+  const DestinationConfig config_;
+  DeliveryTracker tracker_;
+  SpoolFile file_;
+  int64_t instances_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Delivery>> BeginStow(const DestinationConfig& config,
+                                                    ProgressCallback progress) {
+  absl::StatusOr<SpoolFile> file = SpoolFile::Create();
+  if (!file.ok()) return file.status();
+  return std::make_unique<StowDelivery>(config, *std::move(file), std::move(progress));
+}
+
+}  // namespace synthvol::imaging::dicom

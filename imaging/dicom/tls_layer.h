@@ -1,0 +1,28 @@
+// TLS for associations (PS3.15 B.9 and B.12: BCP 195). Private to imaging/dicom.
+//
+// Free functions, thread-safe.
+#ifndef SYNTHVOL_IMAGING_DICOM_TLS_LAYER_H_
+#define SYNTHVOL_IMAGING_DICOM_TLS_LAYER_H_
+
+#include "dcmtk/config/osconfig.h"
+// DCMTK wants its configuration first.
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "dcmtk/dcmnet/assoc.h"
+#include "dcmtk/dcmtls/tlslayer.h"
+#include "imaging/dicom/destination.h"
+
+namespace synthvol::imaging::dicom {
+
+// Makes a transport layer that verifies the peer. FAILED_PRECONDITION names the file that is wrong.
+absl::StatusOr<std::unique_ptr<DcmTLSTransportLayer>> MakeTlsLayer(const TlsOptions& options,
+                                                                   T_ASC_NetworkRole role);
+
+// Checks that the peer's certificate names config.host, which DCMTK does not do.
+absl::Status VerifyPeerHost(const DestinationConfig& config, T_ASC_Association* association);
+
+}  // namespace synthvol::imaging::dicom
+
+#endif  // SYNTHVOL_IMAGING_DICOM_TLS_LAYER_H_
