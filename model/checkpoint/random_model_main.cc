@@ -2,6 +2,7 @@
 // deployment out. Its weights are the golden values' hash, so two machines write the same bytes.
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <iostream>
 #include <string>
 
@@ -49,9 +50,15 @@ int Main(int argc, const char* const* argv) {
   app.add_option("--spacing", config.spacing, "millimetres along x, y, z");
   app.add_option("--seed", seed, "salt of the hash, 0 to 65535")
       ->check(CLI::Range(uint64_t{0}, kMaxSeed));
-  app.add_option("--output", output, "folder to make")->required();
+  bool keep = false;
+  app.add_option("--output", output, "folder to make, with the folders above it")->required();
+  app.add_flag("--keep", keep, "leave a folder that exists as it is (a restarted init container)");
   if (const auto status = ParseCommandLine(app, argc, argv)) return *status;
 
+  std::error_code error;
+  if (keep && std::filesystem::exists(output, error)) return kExitFine;
+  // A failure shows in what is written below, with its reason.
+  std::filesystem::create_directories(std::filesystem::path(output).parent_path(), error);
   auto parsed = ParseArchitecture(architecture);
   if (!parsed.ok()) return ReportError(kProgram, parsed.status());
   config.architecture = *parsed;
