@@ -1,0 +1,102 @@
+#include "server/rpc/chunk_message.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include <cstring>
+#include <utility>
+
+#include "synthvol/v1/synthesis.pb.h"
+
+namespace synthvol::server {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedOutputStream;
+using Chunk = v1::VolumeChunk;
+
+// Generous bound of the two tags and lengths and all fields but file name and data.
+constexpr size_t kMaxFieldBytes = 64;
+
+// A block that is out as a slice.
+struct Lent {
+  std::shared_ptr<BlockPool> pool;
+  std::unique_ptr<char[]> block;
+  size_t bytes;
+};
+
+void GiveBack(void* lent) {
+  const std::unique_ptr<Lent> owned(static_cast<Lent*>(lent));
+  owned->pool->Give(std::move(owned->block), owned->bytes);
+}
+
+// Writes the fields of VolumeChunk before `data`, and the tag and length of `data`; returns the
+// end.
+uint8_t* WriteFields(const ChunkFields& fields, size_t data_bytes, uint8_t* out) {
+  out =
+      WireFormatLite::WriteUInt32ToArray(Chunk::kVolumeIndexFieldNumber, fields.volume_index, out);
+  out = WireFormatLite::WriteUInt64ToArray(Chunk::kOffsetFieldNumber, fields.offset, out);
+  out = WireFormatLite::WriteFixed32ToArray(Chunk::kCrc32CFieldNumber, fields.crc32c, out);
+  out = WireFormatLite::WriteUInt32ToArray(Chunk::kSliceIndexFieldNumber, fields.slice_index, out);
+  if (!fields.file_name.empty()) {
+    out = WireFormatLite::WriteStringToArray(Chunk::kFileNameFieldNumber,
+                                             std::string(fields.file_name), out);
+  }
+  if (fields.last_of_file) {
+    out = WireFormatLite::WriteBoolToArray(Chunk::kLastOfFileFieldNumber, true, out);
+  }
+  out = WireFormatLite::WriteTagToArray(Chunk::kDataFieldNumber,
+                                        WireFormatLite::WIRETYPE_LENGTH_DELIMITED, out);
+  return CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(data_bytes), out);
+}
+
+}  // namespace
+
+std::unique_ptr<char[]> BlockPool::Take(size_t bytes) {
+  if (bytes <= block_bytes_) {
+    absl::MutexLock lock(&mutex_);
+    if (!kept_.empty()) {
+      std::unique_ptr<char[]> block = std::move(kept_.back());
+      kept_.pop_back();
+      return block;
+    }
+    bytes = block_bytes_;
+  }
+  // Left uninitialised: every byte that is sent is written first.
+  return std::unique_ptr<char[]>(new char[bytes]);
+}
+
+void BlockPool::Give(std::unique_ptr<char[]> block, size_t bytes) {
+  if (bytes > block_bytes_) return;
+  absl::MutexLock lock(&mutex_);
+  if (kept_.size() < max_kept_) kept_.push_back(std::move(block));
+}
+
+grpc::ByteBuffer MakeChunkMessage(const ChunkFields& fields, std::string_view data,
+                                  BlockPool& pool) {
+  uint8_t inner[kMaxFieldBytes + 256];
+  const size_t inner_bytes = WriteFields(fields, data.size(), inner) - inner;
+  uint8_t outer[kMaxFieldBytes];
+  uint8_t* outer_end = WireFormatLite::WriteTagToArray(
+      v1::SynthesizeResponse::kChunkFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, outer);
+  outer_end = CodedOutputStream::WriteVarint32ToArray(
+      static_cast<uint32_t>(inner_bytes + data.size()), outer_end);
+  const size_t outer_bytes = outer_end - outer;
+
+  const size_t bytes = outer_bytes + inner_bytes + data.size();
+  auto lent = std::make_unique<Lent>(Lent{pool.shared_from_this(), pool.Take(bytes), bytes});
+  char* const block = lent->block.get();
+  std::memcpy(block, outer, outer_bytes);
+  std::memcpy(block + outer_bytes, inner, inner_bytes);
+  std::memcpy(block + outer_bytes + inner_bytes, data.data(), data.size());
+  // gRPC gives the block back through GiveBack, from any thread.
+  const grpc::Slice slice(block, bytes, &GiveBack, lent.release());
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+grpc::ByteBuffer MakeMessage(const google::protobuf::MessageLite& message) {
+  const grpc::Slice slice(message.SerializeAsString());
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+}  // namespace synthvol::server

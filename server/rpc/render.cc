@@ -1,0 +1,63 @@
+#include "server/rpc/render.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/scheduling/annotated_status.h"
+
+namespace synthvol::server {
+namespace {
+
+// Says what a failed synthesis means to the caller, and whether the device is to blame.
+RenderResult Judge(absl::Status status) {
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    status = WithReason(absl::ResourceExhaustedError("the device has too little memory for this"),
+                        "DEVICE_MEMORY");
+    return {WithRetryAfter(WithQuotaSubject(status, "device:bytes"), absl::Seconds(1)), true};
+  }
+  if (status.code() == absl::StatusCode::kInternal) {
+    return {WithReason(status, "DEVICE_FAULT"), true};
+  }
+  return {status, false};
+}
+
+}  // namespace
+
+std::string ServiceKey(const SynthesisPlan& plan, const ServableModel& model) {
+  return absl::StrCat(model.name, "@", model.version, "/", v1::VolumeFormat_Name(plan.format), "/",
+                      ToString(plan.precision));
+}
+
+RenderResult RenderVolume(const ServiceContext& context, const SynthesisPlan& plan,
+                          const std::shared_ptr<ServableModel>& model, uint32_t index,
+                          int64_t first_slice, model::OutputKind kind, Turn& turn,
+                          const model::SlabCallback& callback) {
+  const int device = context.device_of_worker[turn.worker()];
+  const auto lease = context.registry->Pin(model, device);
+  if (!lease.ok()) return {lease.status(), false};
+  model::Synthesizer& synthesizer = lease->synthesizer();
+  const absl::StatusOr<std::vector<float>> latent = LatentOf(plan, index, model->config.latent_dim);
+  if (!latent.ok()) return {latent.status(), false};
+  model::SynthesisInput input;
+  input.latent = *latent;
+  input.class_label = plan.class_label;
+  input.precision = plan.precision;
+  input.start_slice = first_slice;
+  // A status of ours that comes back through Synthesize is not the device's.
+  absl::Status ours;
+  const absl::Time begin = absl::Now();
+  const absl::Status status = synthesizer.Synthesize(input, kind, [&](const model::Slab& slab) {
+    ours = turn.Check();
+    if (ours.ok()) ours = callback(slab);
+    return ours;
+  });
+  if (!ours.ok()) return {ours, false};
+  if (status.ok()) {
+    context.metrics->ObserveVolume(model->name, absl::Now() - begin);
+    return {};
+  }
+  return Judge(status);
+}
+
+}  // namespace synthvol::server

@@ -1,0 +1,301 @@
+#include "server/rpc/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_builder.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "base/atomic_file.h"
+#include "server/config/config.h"
+#include "server/logging/log.h"
+#include "server/scheduling/annotated_status.h"
+#include "server/security/credentials.h"
+
+namespace synthvol::server {
+namespace {
+
+// Time that transports get to flush answers after the last stream ended.
+constexpr absl::Duration kFlushTime = absl::Seconds(2);
+constexpr size_t kPoolBytes = 64 << 20;
+constexpr size_t kChunkHeaderBytes = 512;
+
+absl::StatusOr<std::vector<model::DeviceSpec>> ParseDevices(const v1::WorkersConfig& workers) {
+  std::vector<model::DeviceSpec> devices;
+  for (const std::string& name : workers.devices()) {
+    const absl::StatusOr<model::DeviceSpec> device = model::ParseDevice(name);
+    if (!device.ok()) {
+      return absl::Status(device.status().code(),
+                          absl::StrCat("workers.devices: ", device.status().message()));
+    }
+    devices.push_back(*device);
+  }
+  return devices;
+}
+
+std::string DeviceName(const model::DeviceSpec& device) {
+  return device.cuda ? absl::StrCat("cuda:", device.index) : "cpu";
+}
+
+TenantLimits ToLimits(const v1::TenantConfig& config) {
+  TenantLimits limits;
+  limits.weight = config.weight();
+  limits.max_running = config.max_running();
+  limits.max_requests = config.max_requests();
+  limits.turns_per_second = config.volumes_per_second();
+  limits.burst_turns = config.burst_volumes();
+  return limits;
+}
+
+int Milliseconds(const google::protobuf::Duration& duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(ToDuration(duration)));
+}
+
+void SetConnectionLimits(const v1::ConnectionsConfig& limits, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_request_bytes()));
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
+                             static_cast<int>(limits.max_metadata_bytes()));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             static_cast<int>(limits.max_streams_per_connection()));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(limits.max_idle()));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(limits.max_age()));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(limits.keepalive_interval()));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             Milliseconds(limits.keepalive_timeout()));
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             Milliseconds(limits.handshake_timeout()));
+  // Clients may ping as often as we do.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             Milliseconds(limits.keepalive_interval()) / 2);
+  builder.SetResourceQuota(
+      grpc::ResourceQuota("synthvol").Resize(static_cast<size_t>(limits.max_transport_bytes())));
+}
+
+}  // namespace
+
+int64_t AvailableMemoryBytes() {
+  int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+  if (const auto limit = ReadFile("/sys/fs/cgroup/memory.max", 64); limit.ok()) {
+    int64_t group = 0;
+    if (absl::SimpleAtoi(absl::StripAsciiWhitespace(*limit), &group))
+      bytes = std::min(bytes, group);
+  }
+  return bytes;
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const v1::ServerConfig& config) {
+  SetLogLevel(config.log().level());
+  std::unique_ptr<Server> server(new Server());
+  if (absl::Status status = server->StartAuthentication(config); !status.ok()) return status;
+  if (absl::Status status = server->StartModels(config); !status.ok()) return status;
+  server->StartScheduler(config);
+  if (absl::Status status = server->StartServices(config); !status.ok()) return status;
+  if (absl::Status status = server->StartListening(config); !status.ok()) return status;
+  server->registry_->Start();
+  return server;
+}
+
+absl::Status Server::StartAuthentication(const v1::ServerConfig& config) {
+  unsigned scopes = 0;
+  for (const std::string& scope : config.auth().anonymous_scopes()) {
+    scopes |= ParseScope(scope).value_or(static_cast<Scope>(0));
+  }
+  if (const std::string& path = config.auth().token_file(); !path.empty()) {
+    auto store = TokenStore::Open(path, absl::Seconds(2), [](const std::string& message) {
+      Log(LogLevel::kError, "token_file", {{"message", message}});
+    });
+    if (!store.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("auth.token_file: ", store.status().message()));
+    }
+    tokens_ = *std::move(store);
+  }
+  authenticator_ = std::make_unique<Authenticator>(tokens_.get(), scopes);
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartModels(const v1::ServerConfig& config) {
+  auto devices = ParseDevices(config.workers());
+  if (!devices.ok()) return devices.status();
+  context_.devices = *devices;
+  RegistryOptions options;
+  options.repository = config.model_repository();
+  options.poll_interval = ToDuration(config.models().poll_interval());
+  options.device_byte_budget = static_cast<int64_t>(config.models().device_byte_budget());
+  const bool any_cuda = std::any_of(devices->begin(), devices->end(),
+                                    [](const model::DeviceSpec& device) { return device.cuda; });
+  // A GPU says itself when it is full; the CPU would take the machine down.
+  if (options.device_byte_budget == 0 && !any_cuda) {
+    options.device_byte_budget = AvailableMemoryBytes() / 2;
+  }
+  options.warmup = config.models().warmup();
+  options.render_mode = config.models().render_mode() == "bounded" ? model::RenderMode::kBounded
+                                                                   : model::RenderMode::kFast;
+  options.names.assign(config.models().names().begin(), config.models().names().end());
+  options.devices = *devices;
+  options.threads = static_cast<int>(config.workers().threads_per_worker());
+  options.workers_per_device = static_cast<int>(config.workers().workers_per_device());
+  options.on_change = [this] {
+    if (health_ != nullptr) health_->Update();
+  };
+  options.log = [this](bool is_error, const std::string& message) {
+    Log(is_error ? LogLevel::kError : LogLevel::kInfo, "model", {{"message", message}});
+  };
+  options.on_load = [this](bool ok) { metrics_.ObserveModelLoad(ok); };
+  auto registry = ModelRegistry::Create(std::move(options));
+  if (!registry.ok()) {
+    return absl::Status(registry.status().code(),
+                        absl::StrCat("--model-repository: ", registry.status().message()));
+  }
+  registry_ = *std::move(registry);
+  return absl::OkStatus();
+}
+
+void Server::StartScheduler(const v1::ServerConfig& config) {
+  SchedulerOptions options;
+  for (size_t device = 0; device < context_.devices.size(); ++device) {
+    for (uint32_t i = 0; i < config.workers().workers_per_device(); ++i) {
+      options.workers.push_back(DeviceName(context_.devices[device]));
+      context_.device_of_worker.push_back(static_cast<int>(device));
+    }
+  }
+  options.max_requests = config.queue().max_requests();
+  options.max_bytes = config.queue().max_bytes();
+  options.ageing_interval = ToDuration(config.queue().ageing_interval());
+  options.default_tenant = ToLimits(config.queue().default_tenant());
+  for (const v1::TenantConfig& tenant : config.tenants()) {
+    options.tenants[tenant.name()] = ToLimits(tenant);
+  }
+  options.watchdog_timeout = ToDuration(config.workers().watchdog_timeout());
+  options.rebuild = [this](int worker) {
+    Log(LogLevel::kError, "device_rebuild", {{"worker", static_cast<int64_t>(worker)}});
+    registry_->DropDevice(context_.device_of_worker[worker]);
+    return absl::OkStatus();
+  };
+  options.observer.on_start = [this](const TaskSpec& spec, absl::Duration waited,
+                                     absl::Duration expected) {
+    metrics_.ObserveQueueWait(spec.priority, waited, expected);
+  };
+  options.observer.on_workers_changed = [this] {
+    Log(LogLevel::kWarning, "workers",
+        {{"usable", static_cast<int64_t>(scheduler_->UsableWorkers())}});
+    health_->Update();
+  };
+  scheduler_ = std::make_unique<Scheduler>(std::move(options));
+}
+
+absl::Status Server::StartServices(const v1::ServerConfig& config) {
+  const v1::StreamsConfig& streams = config.streams();
+  monitor_ = std::make_unique<StreamMonitor>(ToDuration(streams.slow_reader_timeout()));
+  context_.registry = registry_.get();
+  context_.scheduler = scheduler_.get();
+  context_.metrics = &metrics_;
+  context_.monitor = monitor_.get();
+  context_.authenticator = authenticator_.get();
+  const size_t block_bytes = streams.chunk_bytes() + kChunkHeaderBytes;
+  context_.pool = std::make_shared<BlockPool>(block_bytes, kPoolBytes / block_bytes);
+  context_.limits = {streams.max_volumes_per_request(), streams.chunk_bytes()};
+  context_.stream_buffer_bytes = streams.buffer_bytes();
+  context_.queue_limit = config.queue().max_requests();
+  context_.queue_bytes_limit = config.queue().max_bytes();
+  health_ =
+      std::make_unique<Health>(registry_.get(), scheduler_.get(),
+                               std::vector<std::string>{v1::SynthesisService::service_full_name(),
+                                                        v1::AdminService::service_full_name()});
+  synthesis_ = std::make_unique<SynthesisService>(&context_);
+  admin_ = std::make_unique<AdminService>(&context_, [this] { BeginDrain(); });
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartListening(const v1::ServerConfig& config) {
+  const auto credentials = MakeServerCredentials(config);
+  if (!credentials.ok()) return credentials.status();
+  grpc::EnableDefaultHealthCheckService(true);
+  if (config.reflection()) {
+    // Registers a plugin for every server that is built afterwards; once is enough.
+    static const bool reflection = [] {
+      grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+      return true;
+    }();
+    (void)reflection;
+  }
+  grpc::ServerBuilder builder;
+  SetConnectionLimits(config.connections(), builder);
+  // Otherwise two servers would share a port without a word.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddListeningPort(config.listen(), *credentials, &port_);
+  builder.RegisterService(synthesis_.get());
+  builder.RegisterService(admin_.get());
+  grpc_server_ = builder.BuildAndStart();
+  if (grpc_server_ == nullptr || port_ == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("--listen ", config.listen(), ": cannot listen there; is the port in use?"));
+  }
+  health_->Attach(grpc_server_->GetHealthCheckService());
+  metrics_.SetSampler([this] { return Sample(); });
+  if (config.metrics_listen() == "off") return absl::OkStatus();
+  return metrics_.Listen(config.metrics_listen());
+}
+
+GaugeSample Server::Sample() const {
+  const SchedulerSnapshot snapshot = scheduler_->Snapshot();
+  GaugeSample sample;
+  sample.queued = snapshot.waiting;
+  sample.running = snapshot.running;
+  sample.parked = snapshot.parked;
+  sample.queue_bytes = snapshot.bytes;
+  sample.expected_wait_seconds = absl::ToDoubleSeconds(snapshot.expected_wait);
+  sample.usable_workers = static_cast<uint32_t>(scheduler_->UsableWorkers());
+  sample.open_streams = static_cast<uint32_t>(monitor_->open());
+  sample.resident_models = static_cast<uint32_t>(registry_->ResidentModels());
+  sample.draining = snapshot.draining;
+  for (size_t i = 0; i < context_.devices.size(); ++i) {
+    sample.devices.push_back({DeviceName(context_.devices[i]),
+                              registry_->ResidentBytes(static_cast<int>(i)),
+                              registry_->device_byte_budget()});
+  }
+  return sample;
+}
+
+void Server::BeginDrain() {
+  Log(LogLevel::kInfo, "drain", {});
+  health_->Drain();
+  scheduler_->Drain();
+}
+
+void Server::DrainAndStop(absl::Duration grace) {
+  BeginDrain();
+  const bool idle = scheduler_->AwaitIdle(absl::Now() + grace);
+  Log(idle ? LogLevel::kInfo : LogLevel::kWarning, "drained",
+      {{"message", idle ? "every stream finished" : "the grace time is over; streams were ended"}});
+  Stop();
+}
+
+void Server::Stop() {
+  metrics_.Stop();
+  if (scheduler_ != nullptr) {
+    scheduler_->Stop(WithRetryAfter(
+        WithReason(absl::UnavailableError("the server is shutting down; another one takes over"),
+                   "DRAINING"),
+        absl::Seconds(1)));
+  }
+  if (grpc_server_ != nullptr) {
+    grpc_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
+    grpc_server_->Wait();
+    health_->Attach(nullptr);
+    grpc_server_.reset();
+  }
+}
+
+Server::~Server() { Stop(); }
+
+}  // namespace synthvol::server

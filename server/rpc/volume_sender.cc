@@ -1,0 +1,160 @@
+#include "server/rpc/volume_sender.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/version.h"
+#include "imaging/volume.h"
+
+namespace synthvol::server {
+namespace {
+
+// int16 or float32 voxels, as they lie in memory (the wire is little-endian, as is the machine).
+class RawSender final : public VolumeSender {
+ public:
+  RawSender(const SynthesisPlan& plan, uint32_t index, uint32_t start_slice, StreamWriter& writer,
+            BlockPool& pool)
+      : VolumeSender(writer, pool, index, plan.chunk_bytes),
+        stored_(plan.format == v1::VOLUME_FORMAT_INT16),
+        start_slice_(start_slice) {}
+
+  int64_t first_slice_needed() const override { return start_slice_; }
+  model::OutputKind kind() const override {
+    return stored_ ? model::OutputKind::kStored : model::OutputKind::kUnit;
+  }
+
+  absl::Status Add(const model::Slab& slab) override {
+    const std::string_view bytes =
+        stored_ ? std::string_view(reinterpret_cast<const char*>(slab.stored.data()),
+                                   slab.stored.size() * sizeof(int16_t))
+                : std::string_view(reinterpret_cast<const char*>(slab.unit.data()),
+                                   slab.unit.size() * sizeof(float));
+    const size_t slice_bytes = bytes.size() / slab.slice_count;
+    // Whole slices where one fits into a chunk.
+    const int64_t step = std::max<int64_t>(1, chunks_.chunk_bytes() / slice_bytes);
+    for (int64_t slice = 0; slice < slab.slice_count; slice += step) {
+      const int64_t count = std::min(step, slab.slice_count - slice);
+      ChunkFields fields;
+      fields.slice_index = static_cast<uint32_t>(slab.first_slice + slice);
+      chunks_.Send(bytes.substr(slice * slice_bytes, count * slice_bytes),
+                   (slab.first_slice + slice) * slice_bytes, fields);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const bool stored_;
+  const int64_t start_slice_;
+};
+
+class DicomSender final : public VolumeSender {
+ public:
+  DicomSender(const SynthesisPlan& plan, uint32_t index, uint32_t start_slice, StreamWriter& writer,
+              BlockPool& pool, std::unique_ptr<imaging::dicom::SeriesEncoder> encoder)
+      : VolumeSender(writer, pool, index, plan.chunk_bytes),
+        enhanced_(plan.dicom.storage == imaging::dicom::Storage::kEnhanced),
+        start_slice_(start_slice),
+        encoder_(std::move(encoder)) {}
+
+  int64_t first_slice_needed() const override { return enhanced_ ? 0 : start_slice_; }
+  model::OutputKind kind() const override { return model::OutputKind::kStored; }
+
+  absl::Status Add(const model::Slab& slab) override {
+    const size_t voxels = slab.stored.size() / slab.slice_count;
+    for (int64_t i = 0; i < slab.slice_count; ++i) {
+      const int64_t slice = slab.first_slice + i;
+      const absl::Status encoded =
+          encoder_->EncodeSlice(slice, slab.stored.subspan(i * voxels, voxels), &encoded_);
+      if (!encoded.ok()) return encoded;
+      if (encoded_.first_of_instance) offset_ = 0;
+      if (slice >= start_slice_) SendSlice(slice);
+      offset_ += encoded_.bytes.size();
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  void SendSlice(int64_t slice) {
+    ChunkFields fields;
+    fields.slice_index = static_cast<uint32_t>(slice);
+    fields.last_of_file = encoded_.last_of_instance;
+    std::string name;
+    if (encoded_.first_of_instance || slice == start_slice_) {
+      name = encoder_->FileName(encoded_.instance);
+    }
+    fields.file_name = name;
+    chunks_.Send(encoded_.bytes, offset_, fields);
+  }
+
+  const bool enhanced_;
+  const int64_t start_slice_;
+  const std::unique_ptr<imaging::dicom::SeriesEncoder> encoder_;
+  // Reused from slice to slice.
+  imaging::dicom::EncodedSlice encoded_;
+  // Where the next slice begins in its file.
+  uint64_t offset_ = 0;
+};
+
+}  // namespace
+
+void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields& fields) {
+  for (size_t begin = 0; begin < data.size(); begin += chunk_bytes_) {
+    const std::string_view piece = data.substr(begin, chunk_bytes_);
+    const bool last = begin + piece.size() == data.size();
+    ChunkFields piece_fields = fields;
+    piece_fields.volume_index = volume_index_;
+    piece_fields.offset = offset + begin;
+    piece_fields.crc32c = Crc32c(piece);
+    piece_fields.last_of_file = fields.last_of_file && last;
+    if (begin > 0) piece_fields.file_name = {};
+    sha256_.Update(piece);
+    byte_count_ += piece.size();
+    writer_.Push(MakeChunkMessage(piece_fields, piece, pool_));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<VolumeSender>> VolumeSender::Create(const SynthesisPlan& plan,
+                                                                   uint32_t index,
+                                                                   uint32_t start_slice,
+                                                                   StreamWriter& writer,
+                                                                   BlockPool& pool) {
+  if (plan.format != v1::VOLUME_FORMAT_DICOM) {
+    return std::make_unique<RawSender>(plan, index, start_slice, writer, pool);
+  }
+  auto encoder = imaging::dicom::SeriesEncoder::Create(DescribeSeries(plan, index));
+  if (!encoder.ok()) return encoder.status();
+  return std::make_unique<DicomSender>(plan, index, start_slice, writer, pool, *std::move(encoder));
+}
+
+v1::SynthesizeResponse MakeHeader(const SynthesisPlan& plan, const ServableModel& model,
+                                  uint32_t index, uint32_t start_slice, bool cuda) {
+  v1::SynthesizeResponse response;
+  v1::VolumeHeader& header = *response.mutable_header();
+  header.set_volume_index(index);
+  if (plan.seed.has_value()) header.set_seed(*plan.seed + index);
+  header.set_model_name(model.name);
+  header.set_model_version(model.version);
+  header.set_model_digest(model.digest);
+  header.set_format(plan.format);
+  header.set_precision(ToProto(plan.precision));
+  const imaging::Geometry geometry = imaging::CentredCube(model.config.size, model.config.spacing);
+  v1::VolumeGeometry& wire = *header.mutable_geometry();
+  for (const int64_t size : geometry.size) wire.add_size(static_cast<int32_t>(size));
+  wire.mutable_spacing_mm()->Add(geometry.spacing.begin(), geometry.spacing.end());
+  wire.mutable_origin_mm()->Add(geometry.origin.begin(), geometry.origin.end());
+  wire.mutable_direction()->Add(geometry.direction.begin(), geometry.direction.end());
+  header.set_window_low(model.config.window.low);
+  header.set_window_high(model.config.window.high);
+  if (plan.format != v1::VOLUME_FORMAT_DICOM) {
+    header.set_total_bytes(EstimateVolumeBytes(plan, model.config.size));
+  }
+  header.set_start_slice(start_slice);
+  header.set_request_id(plan.request_id);
+  header.set_build(Build());
+  header.set_device_class(cuda ? "cuda" : "cpu");
+  if (plan.class_label >= 0) header.set_class_label(static_cast<int32_t>(plan.class_label));
+  header.set_modality(model.config.modality);
+  return response;
+}
+
+}  // namespace synthvol::server
