@@ -14,7 +14,8 @@ using nlohmann::json;
 // Follows a dotted path; NaN when it does not lead to a number.
 double Find(const json& evaluation, const std::string& figure) {
   const json* node = &evaluation;
-  for (const std::string key : absl::StrSplit(figure, '.')) {
+  const std::vector<std::string> path = absl::StrSplit(figure, '.');
+  for (const std::string& key : path) {
     if (!node->is_object() || !node->contains(key)) return std::nan("");
     node = &node->at(key);
   }
