@@ -57,7 +57,6 @@ class Comparison {
       : golden_(golden), options_(options), config_(config), networks_(config) {
     salt_ = golden.at("salt").get<uint64_t>();
     batch_ = golden.at("batch_size").get<int64_t>();
-    networks_.generator.set_upsample_path(options.path);
     networks_.Freeze();
   }
 
@@ -184,6 +183,7 @@ void Comparison::CompareParameterCounts() {
 
 void Comparison::CompareForward() {
   const at::NoGradGuard no_grad;
+  networks_.generator.set_upsample_path(options_.forward_path);
   const Generator& g = networks_.generator;
   const Discriminator& d = networks_.discriminator;
   const auto crop = golden_.at("forward_crop").get<int64_t>();
@@ -224,6 +224,7 @@ void Comparison::CompareForward() {
 }
 
 void Comparison::Train() {
+  networks_.generator.set_upsample_path(options_.training_path);
   TrainStep step(networks_, TrainOptions{});
   MicroBatch batch;
   batch.images = Images();
