@@ -7,10 +7,19 @@
 #include "base/version.h"
 
 namespace synthvol {
+namespace {
+
+// Takes the variables' present values as the defaults that --help prints, in subcommands too.
+void CaptureDefaults(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) option->capture_default_str();
+  for (CLI::App* subcommand : app.get_subcommands({})) CaptureDefaults(*subcommand);
+}
+
+}  // namespace
 
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv) {
   app.set_version_flag("--version", absl::StrCat(app.get_name(), " ", Build()));
-  app.option_defaults()->always_capture_default();
+  CaptureDefaults(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
