@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "dcmtk/dcmnet/cond.h"
 #include "imaging/dicom/element_bytes.h"
-#include "imaging/dicom/tls_layer.h"
+#include "imaging/dicom/transport.h"
 
 namespace synthvol::imaging::dicom {
 namespace {
@@ -84,14 +84,12 @@ absl::Status Association::Connect(const std::vector<Proposal>& proposals) {
     if (association_ == nullptr) ASC_destroyAssociationParameters(&parameters);
     return status;
   };
-  if (config_.tls.enabled) {
-    absl::StatusOr<std::unique_ptr<DcmTLSTransportLayer>> layer =
-        MakeTlsLayer(config_.tls, NET_REQUESTOR);
-    if (!layer.ok()) return fail(layer.status());
-    tls_ = *std::move(layer);
-    ASC_setTransportLayer(network_, tls_.get(), 0);
-    ASC_setTransportLayerType(parameters, OFTrue);
-  }
+  absl::StatusOr<std::unique_ptr<DcmTransportLayer>> layer =
+      MakeTransportLayer(config_.tls, NET_REQUESTOR, &socket_);
+  if (!layer.ok()) return fail(layer.status());
+  layer_ = *std::move(layer);
+  ASC_setTransportLayer(network_, layer_.get(), 0);
+  ASC_setTransportLayerType(parameters, config_.tls.enabled ? OFTrue : OFFalse);
   std::array<char, 256> own_name{};
   gethostname(own_name.data(), own_name.size() - 1);
   ASC_setPresentationAddresses(parameters, own_name.data(),
@@ -166,6 +164,7 @@ absl::Status Association::Send(T_ASC_PresentationContextID context, T_DIMSE_Mess
 
 absl::Status Association::Receive(absl::Duration timeout, T_ASC_PresentationContextID* context,
                                   T_DIMSE_Message* message) {
+  AcknowledgePromptly(socket_);
   const absl::Status status = ReceiveCommand(association_, timeout, tracker_, context, message);
   if (status.ok() || absl::IsCancelled(status)) return status;
   return absl::Status(status.code(), absl::StrCat(config_.name, ": ", status.message()));

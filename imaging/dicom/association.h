@@ -15,8 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "dcmtk/dcmnet/assoc.h"
+#include "dcmtk/dcmnet/dcmlayer.h"
 #include "dcmtk/dcmnet/dimse.h"
-#include "dcmtk/dcmtls/tlslayer.h"
 #include "imaging/dicom/delivery_tracker.h"
 #include "imaging/dicom/destination.h"
 
@@ -69,7 +69,8 @@ class Association {
 
   const DestinationConfig config_;
   const DeliveryTracker& tracker_;
-  std::unique_ptr<DcmTLSTransportLayer> tls_;
+  int socket_ = -1;
+  std::unique_ptr<DcmTransportLayer> layer_;
   T_ASC_Network* network_ = nullptr;
   T_ASC_Association* association_ = nullptr;
   bool established_ = false;

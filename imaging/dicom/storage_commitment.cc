@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "imaging/dicom/association.h"
 #include "imaging/dicom/attribute_writer.h"
-#include "imaging/dicom/tls_layer.h"
+#include "imaging/dicom/transport.h"
 #include "imaging/dicom/uid.h"
 
 namespace synthvol::imaging::dicom {
@@ -61,7 +61,8 @@ class Listener {
 
   const DestinationConfig& config_;
   const std::lock_guard<std::mutex> turn_;
-  std::unique_ptr<DcmTLSTransportLayer> tls_;
+  int socket_ = -1;
+  std::unique_ptr<DcmTransportLayer> layer_;
   T_ASC_Network* network_ = nullptr;
 };
 
@@ -73,13 +74,11 @@ absl::Status Listener::Open() {
         absl::StrCat("cannot listen for commitment reports on port ", config_.commitment_port, ": ",
                      condition.text()));
   }
-  if (config_.tls.enabled) {
-    absl::StatusOr<std::unique_ptr<DcmTLSTransportLayer>> layer =
-        MakeTlsLayer(config_.tls, NET_ACCEPTOR);
-    if (!layer.ok()) return layer.status();
-    tls_ = *std::move(layer);
-    ASC_setTransportLayer(network_, tls_.get(), 0);
-  }
+  absl::StatusOr<std::unique_ptr<DcmTransportLayer>> layer =
+      MakeTransportLayer(config_.tls, NET_ACCEPTOR, &socket_);
+  if (!layer.ok()) return layer.status();
+  layer_ = *std::move(layer);
+  ASC_setTransportLayer(network_, layer_.get(), 0);
   return absl::OkStatus();
 }
 

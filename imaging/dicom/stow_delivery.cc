@@ -16,50 +16,63 @@ namespace {
 // Long and odd enough not to stand in an image by chance: 128 random-looking bits, fixed so that a
 // request is a pure function of its series.
 constexpr char kBoundary[] = "synthvol-6f1c0a4be27d4c53a98e5d20b7e41c96";
-constexpr char kFailedSopSequence[] = "00081198";  // (0008,1198)
-constexpr char kFailureReason[] = "00081197";      // (0008,1197)
+constexpr char kFailureReason[] = "00081197";          // (0008,1197)
+constexpr char kFailedSopSequence[] = "00081198";      // (0008,1198)
+constexpr char kReferencedSopSequence[] = "00081199";  // (0008,1199)
 constexpr int kOutOfResources = 0xA700;
 
-// What a store response (PS3.18 table I.2-1, DICOM JSON) says about failures.
-struct Failures {
-  int64_t count = 0;
+// What a store response (PS3.18 table I.2-1, DICOM JSON) says.
+struct StoreResponse {
+  // Whether it says anything; a body is optional.
+  bool present = false;
+  int64_t stored = 0;
+  int64_t failed = 0;
   int first_reason = 0;
 };
 
-Failures ParseFailures(const std::string& body) {
-  Failures failures;
+// Returns the items of a sequence of a dataset in DICOM JSON (PS3.18 F.2.2).
+nlohmann::json Items(const nlohmann::json& dataset, const char* tag) {
+  const nlohmann::json::json_pointer path(absl::StrCat("/", tag, "/Value"));
+  if (!dataset.contains(path) || !dataset[path].is_array()) return nlohmann::json::array();
+  return dataset[path];
+}
+
+StoreResponse ParseStoreResponse(const std::string& body) {
+  StoreResponse response;
   const nlohmann::json json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return failures;
-  const nlohmann::json items =
-      json.value(nlohmann::json::json_pointer(absl::StrCat("/", kFailedSopSequence, "/Value")),
-                 nlohmann::json::array());
-  if (!items.is_array()) return failures;
-  failures.count = static_cast<int64_t>(items.size());
-  for (const nlohmann::json& item : items) {
-    const nlohmann::json::json_pointer reason(absl::StrCat("/", kFailureReason, "/Value/0"));
-    if (!item.is_object() || !item.contains(reason)) continue;
-    if (item[reason].is_number_integer()) failures.first_reason = item[reason].get<int>();
-    break;
+  if (!json.is_object()) return response;
+  response.present = json.contains(kReferencedSopSequence) || json.contains(kFailedSopSequence);
+  response.stored = static_cast<int64_t>(Items(json, kReferencedSopSequence).size());
+  const nlohmann::json failed = Items(json, kFailedSopSequence);
+  response.failed = static_cast<int64_t>(failed.size());
+  const nlohmann::json::json_pointer reason(absl::StrCat("/0/", kFailureReason, "/Value/0"));
+  if (failed.contains(reason) && failed[reason].is_number_integer()) {
+    response.first_reason = failed[reason].get<int>();
   }
-  return failures;
+  return response;
 }
 
 // PS3.18 table 10.5.3-1 and section 8.5.
 absl::Status FromAnswer(const std::string& name, int64_t instances, const HttpAnswer& answer) {
-  const Failures failures = ParseFailures(answer.body);
+  const StoreResponse response = ParseStoreResponse(answer.body);
   const std::string text = absl::StrCat(name, ": HTTP ", answer.code);
-  if (failures.count > 0) {
+  if (response.failed > 0) {
     const std::string refused =
-        absl::StrCat(text, ": ", failures.count, " of ", instances, " instances refused, reason ",
-                     absl::StrFormat("0x%04X", static_cast<unsigned>(failures.first_reason)));
-    if ((failures.first_reason & 0xFF00) == kOutOfResources) {
+        absl::StrCat(text, ": ", response.failed, " of ", instances, " instances refused, reason ",
+                     absl::StrFormat("0x%04X", static_cast<unsigned>(response.first_reason)));
+    if ((response.first_reason & 0xFF00) == kOutOfResources) {
       return absl::ResourceExhaustedError(absl::StrCat(refused, ": out of resources"));
     }
     // 0x0110 is a processing failure, which may pass.
-    return failures.first_reason == 0x0110 ? absl::UnavailableError(refused)
+    return response.first_reason == 0x0110 ? absl::UnavailableError(refused)
                                            : absl::FailedPreconditionError(refused);
   }
-  if (answer.code >= 200 && answer.code < 300) return absl::OkStatus();
+  if (answer.code >= 200 && answer.code < 300) {
+    // Some servers drop what they do not like without naming it.
+    if (!response.present || response.stored >= instances) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat(text, ": only ", response.stored, " of ", instances,
+                                               " instances were acknowledged"));
+  }
   if (answer.code >= 300 && answer.code < 400) {
     return absl::FailedPreconditionError(
         absl::StrCat(text, ": redirections are not followed; configure the URL ", answer.location));
@@ -93,9 +106,9 @@ class StowDelivery : public Delivery {
 
   absl::Status Store(OutgoingInstance instance) override {
     if (tracker_.cancelled()) return absl::CancelledError("delivery cancelled");
-    absl::Status status = file_.Append(
-        absl::StrCat("--", kBoundary, "\r\nContent-Type: application/dicom; transfer-syntax=",
-                     instance.identity.transfer_syntax_uid, "\r\n\r\n"));
+    // The syntax stands in the file; Orthanc ignores parts that name it here too.
+    absl::Status status =
+        file_.Append(absl::StrCat("--", kBoundary, "\r\nContent-Type: application/dicom\r\n\r\n"));
     if (status.ok()) status = file_.Append(instance.bytes);
     if (status.ok()) status = file_.Append("\r\n");
     ++instances_;

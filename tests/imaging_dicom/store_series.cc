@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string>
 
+#include "absl/time/clock.h"
 #include "base/command_line.h"
 #include "imaging/dicom/destination.h"
 #include "tests/imaging_dicom/synthetic_volume.h"
@@ -11,7 +12,8 @@
 namespace synthvol::imaging::dicom {
 namespace {
 
-absl::Status StoreSeries(const SeriesDescription& description, Delivery& delivery, int slices) {
+absl::Status StoreSeries(const SeriesDescription& description, Delivery& delivery, int slices,
+                         absl::Duration pause) {
   const Volume volume = SyntheticVolume();
   absl::StatusOr<std::unique_ptr<SeriesEncoder>> encoder = SeriesEncoder::Create(description);
   if (!encoder.ok()) return encoder.status();
@@ -24,6 +26,7 @@ absl::Status StoreSeries(const SeriesDescription& description, Delivery& deliver
     absl::Status status = (*encoder)->EncodeSlice(z, stored, &slice);
     if (!status.ok()) return status;
     instance.bytes.append(slice.bytes);
+    absl::SleepFor(pause);
     if (!slice.last_of_instance) continue;
     instance.identity = (*encoder)->Identity(slice.instance);
     status = delivery.Store(std::exchange(instance, OutgoingInstance()));
@@ -41,12 +44,14 @@ int Run(int argc, char** argv) {
   double timeout = 10;
   double backoff = 0.1;
   double commitment = 0;
+  double pause = 0;
   DestinationConfig options;
   app.add_option("--to", to, "AETITLE@HOST:PORT or URL")->required();
   app.add_option("--syntax", syntax)
       ->check(CLI::IsMember({"explicit", "implicit", "deflated", "rle", "jpegls"}));
   app.add_flag("--enhanced", enhanced);
   app.add_option("--slices", slices, "Deliver only the first ones");
+  app.add_option("--pause", pause, "Seconds between slices, so that a test can interfere");
   app.add_option("--calling", options.calling_ae_title);
   app.add_option("--associations", options.associations);
   app.add_option("--attempts", options.retry.max_attempts);
@@ -90,7 +95,7 @@ int Run(int argc, char** argv) {
         std::fflush(stdout);
       });
   if (!delivery.ok()) return ReportError("store_series", delivery.status());
-  absl::Status status = StoreSeries(description, **delivery, slices);
+  absl::Status status = StoreSeries(description, **delivery, slices, absl::Seconds(pause));
   if (status.ok()) status = (*delivery)->Finish().status();
   return status.ok() ? kExitFine : ReportError("store_series", status);
 }

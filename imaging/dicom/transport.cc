@@ -1,6 +1,9 @@
-#include "imaging/dicom/tls_layer.h"
+#include "imaging/dicom/transport.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/x509v3.h>
+#include <sys/socket.h>
 
 #include <vector>
 
@@ -11,6 +14,27 @@ namespace {
 
 constexpr char kSystemCertificates[] = "/etc/ssl/certs/ca-certificates.crt";
 
+// Switches Nagle's algorithm off on every connection: DCMTK writes a PDU in two pieces, and the
+// second would wait for the peer's delayed acknowledgement.
+template <typename Layer>
+class PromptLayer : public Layer {
+ public:
+  template <typename... Arguments>
+  explicit PromptLayer(int* socket, Arguments... arguments)
+      : Layer(arguments...), socket_(socket) {}
+
+  DcmTransportConnection* createConnection(DcmNativeSocketType open_socket,
+                                           OFBool secure) override {
+    const int on = 1;
+    setsockopt(open_socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    *socket_ = open_socket;
+    return Layer::createConnection(open_socket, secure);
+  }
+
+ private:
+  int* const socket_;
+};
+
 absl::Status Check(const OFCondition& condition, const char* what, const std::string& file) {
   if (condition.good()) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -19,10 +43,13 @@ absl::Status Check(const OFCondition& condition, const char* what, const std::st
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DcmTLSTransportLayer>> MakeTlsLayer(const TlsOptions& options,
-                                                                   T_ASC_NetworkRole role) {
+absl::StatusOr<std::unique_ptr<DcmTransportLayer>> MakeTransportLayer(const TlsOptions& options,
+                                                                      T_ASC_NetworkRole role,
+                                                                      int* socket) {
+  if (!options.enabled) return std::make_unique<PromptLayer<DcmTransportLayer>>(socket);
   // OpenSSL 3 initialises itself.
-  auto layer = std::make_unique<DcmTLSTransportLayer>(role, nullptr, OFFalse);
+  auto layer = std::make_unique<PromptLayer<DcmTLSTransportLayer>>(
+      socket, role, static_cast<const char*>(nullptr), static_cast<OFBool>(OFFalse));
   const std::string authorities = options.ca_file.empty() ? kSystemCertificates : options.ca_file;
   absl::Status status =
       Check(layer->addTrustedCertificateFile(authorities.c_str(), DCF_Filetype_PEM), "CA file",
@@ -46,6 +73,11 @@ absl::StatusOr<std::unique_ptr<DcmTLSTransportLayer>> MakeTlsLayer(const TlsOpti
   if (!status.ok()) return status;
   layer->setCertificateVerification(DCV_requireCertificate);
   return layer;
+}
+
+void AcknowledgePromptly(int socket) {
+  const int on = 1;
+  setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
 }
 
 absl::Status VerifyPeerHost(const DestinationConfig& config, T_ASC_Association* association) {
