@@ -178,7 +178,9 @@ absl::StatusOr<DicomStack> StackSlices(std::vector<DicomHeader> headers, const s
   }
   slices = SortAndDrop(*std::move(slices), normal);
   if (!slices.ok()) return slices.status();
-  if (slices->size() == 1) return Bad(where, "a single slice; expected a 3D volume");
+  if (slices->size() == 1) {
+    return Bad(slices->front().file, "a single slice; expected a 3D volume");
+  }
   absl::StatusOr<double> step = CheckSteps(*slices, normal, where);
   if (!step.ok()) return step.status();
   if (absl::Status status = CheckTilt(*slices, normal, where); !status.ok()) return status;

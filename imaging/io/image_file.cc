@@ -1,5 +1,6 @@
 #include "imaging/io/image_file.h"
 
+#include <gdcmReader.h>
 #include <gdcmTrace.h>
 #include <itkGDCMImageIO.h>
 #include <itkMetaImageIO.h>
@@ -9,6 +10,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -19,6 +21,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/command_line.h"
+#include "imaging/io/meta_image.h"
+#include "imaging/io/nifti_nonfinite.h"
 
 namespace synthvol::imaging {
 namespace {
@@ -208,6 +212,30 @@ absl::StatusOr<itk::ImageIOBase::Pointer> OpenVolume(const std::string& path) {
   return io;
 }
 
+// GDCM pads pixels that end early with zeros; finds them before that.
+absl::Status CheckPixelLength(const std::string& path, int64_t columns, int64_t rows) {
+  gdcm::Reader reader;
+  reader.SetFileName(path.c_str());
+  if (!reader.Read()) return absl::DataLossError(path + ": cannot read its pixels: truncated");
+  const gdcm::DataSet& data = reader.GetFile().GetDataSet();
+  const gdcm::Tag pixels(0x7fe0, 0x0010);
+  const gdcm::Tag bits_allocated(0x0028, 0x0100);
+  if (!data.FindDataElement(pixels)) return absl::DataLossError(path + ": cannot find its pixels");
+  // Compressed pixels come in fragments, which the decoder checks.
+  const gdcm::ByteValue* value = data.GetDataElement(pixels).GetByteValue();
+  const gdcm::ByteValue* bits = data.FindDataElement(bits_allocated)
+                                    ? data.GetDataElement(bits_allocated).GetByteValue()
+                                    : nullptr;
+  if (value == nullptr || bits == nullptr || bits->GetLength() < 2) return absl::OkStatus();
+  uint16_t depth = 0;
+  std::memcpy(&depth, bits->GetPointer(), sizeof(depth));
+  const int64_t expected = columns * rows * depth / 8;
+  if (static_cast<int64_t>(value->GetLength()) >= expected) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path, ": cannot read its pixels: ", static_cast<int64_t>(value->GetLength()),
+                   " bytes where ", expected, " are announced"));
+}
+
 }  // namespace
 
 bool IsVolumeFile(std::string_view path) {
@@ -249,18 +277,30 @@ absl::StatusOr<FloatVolume> ReadVolumeFile(const std::string& path) {
   const auto lock = LockFor(path);
   absl::StatusOr<itk::ImageIOBase::Pointer> io = OpenVolume(path);
   if (!io.ok()) return io.status();
+  if (EndsWithAny(path, kMetaExtensions)) {
+    const auto bytes = static_cast<uint64_t>((*io)->GetImageSizeInBytes());
+    absl::Status status = CheckMetaImageIsComplete(path, bytes);
+    if (!status.ok()) return status;
+  }
   absl::StatusOr<std::vector<float>> voxels = ReadVoxels(**io, path);
   if (!voxels.ok()) return voxels.status();
+  if (EndsWithAny(path, kNiftiExtensions)) {
+    absl::Status status = RestoreNonFinite(path, absl::MakeSpan(*voxels));
+    if (!status.ok()) return status;
+  }
   return FloatVolume{GeometryOf(**io), *std::move(voxels)};
 }
 
 absl::StatusOr<std::vector<float>> ReadDicomSlice(const std::string& path, int64_t columns,
                                                   int64_t rows) {
   const itk::GDCMImageIO::Pointer io = itk::GDCMImageIO::New();
+  absl::Status complete;
   absl::Status status = Guard(path, "decode its pixels", [&] {
+    complete = CheckPixelLength(path, columns, rows);
     io->SetFileName(path);
-    io->ReadImageInformation();
+    if (complete.ok()) io->ReadImageInformation();
   });
+  if (!complete.ok()) return complete;
   if (!status.ok()) return status;
   if (io->GetNumberOfComponents() != 1) return Bad(path, "a colour image; expected greyscale");
   absl::StatusOr<std::vector<float>> pixels = ReadVoxels(*io, path);

@@ -106,7 +106,7 @@ ProgressLog::~ProgressLog() {
 absl::StatusOr<ProgressLog> ProgressLog::Open(const std::string& dir,
                                               const PrepareSettings& settings) {
   std::error_code error;
-  fs::create_directories(dir + kVolumes, error);
+  fs::create_directories(dir, error);
   if (error) {
     return absl::InternalError(absl::StrCat(dir, ": cannot create: ", error.message()));
   }
@@ -120,6 +120,9 @@ absl::StatusOr<ProgressLog> ProgressLog::Open(const std::string& dir,
   }
   ProgressLog log(dir, fd);
   if (absl::Status status = CheckContent(dir); !status.ok()) return status;
+  if (!fs::create_directories(dir + kVolumes, error) && error) {
+    return absl::InternalError(absl::StrCat(dir, kVolumes, ": cannot create: ", error.message()));
+  }
   RemovePartialFiles(dir);
   RemovePartialFiles(dir + kVolumes);
   if (absl::Status status = log.Load(settings); !status.ok()) return status;
