@@ -40,7 +40,7 @@ struct PrepareResult {
 };
 
 // Prepares every scan into OUTPUT/volumes and writes OUTPUT/manifest.json; with phantoms also
-// OUTPUT/labels.csv (file, class) and OUTPUT/annotations.csv (nodules). Volumes of an earlier run
+// OUTPUT/labels.csv (file, class). Volumes of an earlier run
 // with the same settings are kept when their scan's digest is the same. A scan that cannot be
 // prepared is listed in the manifest. Errors that end the run: options out of range, nothing found,
 // nothing prepared, an output folder with other content or settings, or that cannot be written.

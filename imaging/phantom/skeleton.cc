@@ -28,7 +28,7 @@ void PaintVertebra(const Anatomy& a, Vec3 body, Canvas& canvas) {
   const double canal_y = body.y + 0.72 * r + 8.0;
   const double arch_hu = 400.0 * a.bone_factor;
   const Vec3 roof{0.0, canal_y + 11.0, body.z - 2.0};
-  canvas.Paint(Capsule{roof, {0.0, roof.y + 26.0, body.z - 18.0}, 4.0, 3.2}, arch_hu);
+  canvas.Paint(Capsule{roof, {0.0, roof.y + 14.0, body.z - 16.0}, 4.0, 3.2}, arch_hu);
   for (const Side side : kSides) {
     const Vec3 pedicle{Sign(side) * 11.5, canal_y - 2.0, body.z + 2.0};
     canvas.Paint(Capsule{{Sign(side) * 10.0, body.y + 0.5 * r, body.z + 3.0}, pedicle, 4.0, 4.0},
