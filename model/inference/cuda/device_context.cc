@@ -1,0 +1,255 @@
+#include "model/inference/cuda/device_context.h"
+
+#include <ATen/ops/_convolution.h>
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "model/inference/input_check.h"
+
+namespace synthvol::model {
+namespace {
+
+// Recording makes other threads' recordings fail; one at a time.
+std::mutex& RecordingMutex() {
+  static auto* const mutex = new std::mutex;
+  return *mutex;
+}
+
+// How often a waiting caller is asked whether to go on.
+constexpr absl::Duration kPoll = absl::Microseconds(200);
+
+at::Tensor Pinned(int64_t count, at::ScalarType type) {
+  return at::empty({count}, at::TensorOptions().dtype(type).pinned_memory(true));
+}
+
+cudaEvent_t MakeEvent() {
+  cudaEvent_t event = nullptr;
+  C10_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  return event;
+}
+
+}  // namespace
+
+DeviceContext::DeviceContext(const DeviceWeights& weights, int device_index)
+    : weights_(weights),
+      device_(c10::kCUDA, static_cast<c10::DeviceIndex>(device_index)),
+      compute_(c10::cuda::getStreamFromPool(false, device_.index())),
+      copy_(c10::cuda::getStreamFromPool(false, device_.index())) {
+  const c10::cuda::CUDAStreamGuard guard(compute_);
+  const auto on_device = [&](int64_t count, at::ScalarType type) {
+    return at::empty({count}, at::TensorOptions().dtype(type).device(device_));
+  };
+  const GeneratorPlan& plan = weights.plan;
+  int64_t widest = 0;
+  int64_t sums = 0;
+  for (const ConvolutionPlan& layer : plan.convolutions) {
+    widest = std::max(widest, layer.out_channels);
+    sums = std::max(sums, GroupSumDoubles(layer.out_size(), layer.out_channels));
+  }
+  latent_ = on_device(plan.latent_inputs, at::kFloat);
+  latent_host_ = Pinned(plan.latent_inputs, at::kFloat);
+  sums_ = on_device(sums, at::kDouble);
+  factors_ = on_device(2 * widest, at::kFloat);
+  status_ = on_device(1, at::kInt);
+  status_host_ = Pinned(1, at::kInt);
+  volume_ = on_device(plan.size * plan.size * plan.size, at::kFloat);
+  for (at::Tensor& slab : slabs_host_) {
+    slab = Pinned(kDeviceSlabSlices * plan.size * plan.size, at::kFloat);
+  }
+  for (cudaEvent_t& event : copied_) event = MakeEvent();
+  for (int64_t i = 0; i < plan.size / kDeviceSlabSlices; ++i) finished_.push_back(MakeEvent());
+}
+
+DeviceContext::~DeviceContext() {
+  for (cudaEvent_t event : copied_) {
+    if (event != nullptr) C10_CUDA_IGNORE_ERROR(cudaEventDestroy(event));
+  }
+  for (cudaEvent_t event : finished_) C10_CUDA_IGNORE_ERROR(cudaEventDestroy(event));
+}
+
+at::Tensor DeviceContext::Convolve(const at::Tensor& in, const DeviceConvolution& layer,
+                                   Precision precision) {
+  const at::Tensor& kernel = precision == Precision::kBf16 ? layer.kernel_bf16 : layer.kernel;
+  // Deterministic and without timing runs: the same kernels, hence the same bytes, every time. The
+  // bias is left to the kernels that read the output.
+  at::Tensor out = at::_convolution(
+      in, kernel, std::nullopt, at::IntArrayRef{1, 1, 1}, at::IntArrayRef{1, 1, 1},
+      at::IntArrayRef{1, 1, 1}, /*transposed=*/false, at::IntArrayRef{0, 0, 0}, /*groups=*/1,
+      /*benchmark=*/false, /*deterministic=*/true, /*cudnn_enabled=*/true,
+      /*allow_tf32=*/precision == Precision::kTf32);
+  return out.contiguous(at::MemoryFormat::ChannelsLast3d);
+}
+
+at::Tensor DeviceContext::Forward(Precision precision) {
+  const cudaStream_t stream = compute_.stream();
+  const bool is_bf16 = precision == Precision::kBf16;
+  const Element element = is_bf16 ? Element::kBf16 : Element::kFloat;
+  const auto map = [&](int64_t channels, int64_t size) {
+    return at::empty({1, channels, size, size, size},
+                     at::TensorOptions()
+                         .dtype(is_bf16 ? at::kBFloat16 : at::kFloat)
+                         .device(device_)
+                         .memory_format(at::MemoryFormat::ChannelsLast3d));
+  };
+  C10_CUDA_CHECK(cudaMemsetAsync(status_.data_ptr(), 0, sizeof(int), stream));
+  at::Tensor x = map(weights_.plan.first_channels, 4);
+  C10_CUDA_CHECK(LaunchLinear(weights_.first.const_data_ptr<float>(),
+                              weights_.first_bias.const_data_ptr<float>(),
+                              latent_.const_data_ptr<float>(), weights_.plan.latent_inputs,
+                              weights_.plan.first_channels, element, x.data_ptr(), stream));
+  for (const DeviceConvolution& layer : weights_.convolutions) {
+    const at::Tensor raw = Convolve(x, layer, precision);
+    const ConvolutionOutput out{raw.const_data_ptr(),
+                                element,
+                                layer.plan.kind == ConvolutionKind::kUp,
+                                layer.plan.out_size(),
+                                layer.plan.out_channels,
+                                layer.bias.const_data_ptr<float>()};
+    auto* scale = factors_.data_ptr<float>();
+    float* shift = scale + layer.plan.out_channels;
+    C10_CUDA_CHECK(LaunchGroupNormFactors(out, layer.gamma.const_data_ptr<float>(),
+                                          layer.beta.const_data_ptr<float>(), kGroupNormEpsilon,
+                                          sums_.data_ptr<double>(), scale, shift,
+                                          status_.data_ptr<int>(), stream));
+    // The input's memory serves the output.
+    x = at::Tensor();
+    x = map(layer.plan.out_channels, layer.plan.out_size());
+    C10_CUDA_CHECK(LaunchNormalise(out, scale, shift, x.data_ptr(), stream));
+  }
+  return Convolve(x, weights_.last, precision);
+}
+
+void DeviceContext::Record(Precision precision, Recording& recording) {
+  // A run beforehand makes cuDNN choose and load its kernels, which a recording may not.
+  recording.output = Forward(precision);
+  C10_CUDA_CHECK(cudaStreamSynchronize(compute_.stream()));
+  recording.output = at::Tensor();
+  const std::lock_guard<std::mutex> lock(RecordingMutex());
+  auto graph = std::make_unique<at::cuda::CUDAGraph>();
+  graph->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+  try {
+    recording.output = Forward(precision);
+  } catch (...) {
+    // The stream leaves recording whatever went wrong; the first error is the one that counts.
+    try {
+      graph->capture_end();
+    } catch (...) {  // NOLINT(bugprone-empty-catch)
+    }
+    recording.output = at::Tensor();
+    throw;
+  }
+  graph->capture_end();
+  recording.graph = std::move(graph);
+}
+
+const at::Tensor& DeviceContext::RunNetwork(Precision precision) {
+  Recording& recording = recordings_[precision];
+  if (recording.graph == nullptr) Record(precision, recording);
+  recording.graph->replay();
+  return recording.output;
+}
+
+void DeviceContext::CopyLatent(const ModelConfig& config, const SynthesisInput& input) {
+  auto* host = latent_host_.data_ptr<float>();
+  std::fill_n(host, weights_.plan.latent_inputs, 0.0F);
+  std::copy(input.latent.begin(), input.latent.end(), host);
+  if (input.class_label >= 0) host[config.latent_dim + input.class_label] = 1.0F;
+  C10_CUDA_CHECK(cudaMemcpyAsync(latent_.data_ptr(), host, latent_.nbytes(), cudaMemcpyHostToDevice,
+                                 compute_.stream()));
+}
+
+absl::Status DeviceContext::Wait(cudaEvent_t event, const SynthesisInput& input) {
+  while (true) {
+    const cudaError_t state = cudaEventQuery(event);
+    if (state == cudaSuccess) return absl::OkStatus();
+    if (state != cudaErrorNotReady) C10_CUDA_CHECK(state);
+    if (input.interrupted) {
+      if (auto status = input.interrupted(); !status.ok()) return status;
+    }
+    absl::SleepFor(kPoll);
+  }
+}
+
+absl::Status DeviceContext::DeliverSlabs(const ModelConfig& config, const SynthesisInput& input,
+                                         OutputKind kind, const SlabCallback& callback,
+                                         const ConvolutionOutput& last) {
+  const StoredScale scale = ScaleOf(config.window);
+  const int64_t slice = config.size * config.size;
+  const auto bytes =
+      static_cast<int64_t>(kind == OutputKind::kUnit ? sizeof(float) : sizeof(int16_t));
+  const int64_t slab_bytes = kDeviceSlabSlices * slice * bytes;
+  auto* volume = static_cast<char*>(volume_.data_ptr());
+  const int64_t begin = input.start_slice / kDeviceSlabSlices;
+  const int64_t end = config.size / kDeviceSlabSlices;
+  for (int64_t i = begin; i < end; ++i) {
+    char* at = volume + i * slab_bytes;
+    float* unit = kind == OutputKind::kUnit ? reinterpret_cast<float*>(at) : nullptr;
+    int16_t* stored = kind == OutputKind::kStored ? reinterpret_cast<int16_t*>(at) : nullptr;
+    C10_CUDA_CHECK(LaunchFinish(last, i * kDeviceSlabSlices, kDeviceSlabSlices, scale.half_range,
+                                scale.centre, unit, stored, compute_.stream()));
+    C10_CUDA_CHECK(cudaEventRecord(finished_[static_cast<size_t>(i)], compute_.stream()));
+  }
+  const auto start_copy = [&](int64_t i) {
+    if (i >= end) return;
+    const auto slot = static_cast<size_t>(i % 2);
+    C10_CUDA_CHECK(cudaStreamWaitEvent(copy_.stream(), finished_[static_cast<size_t>(i)], 0));
+    C10_CUDA_CHECK(cudaMemcpyAsync(slabs_host_[slot].data_ptr(), volume + i * slab_bytes,
+                                   static_cast<size_t>(slab_bytes), cudaMemcpyDeviceToHost,
+                                   copy_.stream()));
+    C10_CUDA_CHECK(cudaEventRecord(copied_[slot], copy_.stream()));
+  };
+  start_copy(begin);
+  start_copy(begin + 1);
+  for (int64_t i = begin; i < end; ++i) {
+    const auto slot = static_cast<size_t>(i % 2);
+    if (auto status = Wait(copied_[slot], input); !status.ok()) return status;
+    // Written by the network, hence before the first slab.
+    if (*status_host_.const_data_ptr<int>() != 0) {
+      return absl::InternalError("an activation is not finite: the model's weights are too large");
+    }
+    Slab slab;
+    slab.first_slice = std::max(i * kDeviceSlabSlices, input.start_slice);
+    slab.slice_count = (i + 1) * kDeviceSlabSlices - slab.first_slice;
+    const int64_t skip = (slab.first_slice - i * kDeviceSlabSlices) * slice;
+    const auto count = static_cast<size_t>(slab.slice_count * slice);
+    const void* host = slabs_host_[slot].const_data_ptr();
+    if (kind == OutputKind::kUnit) {
+      slab.unit = {static_cast<const float*>(host) + skip, count};
+    } else {
+      slab.stored = {static_cast<const int16_t*>(host) + skip, count};
+    }
+    if (auto status = callback(slab); !status.ok()) return status;
+    start_copy(i + 2);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DeviceContext::Render(const ModelConfig& config, const SynthesisInput& input,
+                                   OutputKind kind, const SlabCallback& callback) {
+  const c10::cuda::CUDAStreamGuard guard(compute_);
+  if (input.interrupted) {
+    if (auto status = input.interrupted(); !status.ok()) return status;
+  }
+  CopyLatent(config, input);
+  const at::Tensor& raw = RunNetwork(input.precision);
+  C10_CUDA_CHECK(cudaMemcpyAsync(status_host_.data_ptr(), status_.data_ptr(), sizeof(int),
+                                 cudaMemcpyDeviceToHost, compute_.stream()));
+  const ConvolutionOutput last{
+      raw.const_data_ptr(), input.precision == Precision::kBf16 ? Element::kBf16 : Element::kFloat,
+      /*phases=*/true,      config.size,
+      /*channels=*/1,       weights_.last.bias.const_data_ptr<float>()};
+  const absl::Status status = DeliverSlabs(config, input, kind, callback, last);
+  // Nothing of this request may be left when the next one takes the context.
+  C10_CUDA_CHECK(cudaStreamSynchronize(compute_.stream()));
+  C10_CUDA_CHECK(cudaStreamSynchronize(copy_.stream()));
+  return status;
+}
+
+}  // namespace synthvol::model

@@ -1,0 +1,82 @@
+// What one synthesis on a GPU holds: its streams, its device and pinned memory, and the CUDA graphs
+// of the network recorded so far.
+//
+// Used by one thread at a time; contexts of one device run beside each other.
+#ifndef SYNTHVOL_MODEL_INFERENCE_CUDA_DEVICE_CONTEXT_H_
+#define SYNTHVOL_MODEL_INFERENCE_CUDA_DEVICE_CONTEXT_H_
+
+#include <ATen/core/Tensor.h>
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "model/inference/cuda/device_kernels.h"
+#include "model/inference/cuda/device_weights.h"
+#include "model/synthesizer.h"
+
+namespace synthvol::model {
+
+// Slices of a slab: as many as a copy needs to run at full speed, few enough to leave early.
+inline constexpr int64_t kDeviceSlabSlices = 16;
+
+class DeviceContext {
+ public:
+  // Takes the streams and the memory that does not depend on the precision. Throws c10::Error.
+  DeviceContext(const DeviceWeights& weights, int device_index);
+  ~DeviceContext();
+  DeviceContext(const DeviceContext&) = delete;
+  DeviceContext& operator=(const DeviceContext&) = delete;
+
+  // Renders one volume, as Synthesizer::Synthesize. Throws c10::Error for device errors; then the
+  // context must not be used again.
+  absl::Status Render(const ModelConfig& config, const SynthesisInput& input, OutputKind kind,
+                      const SlabCallback& callback);
+
+ private:
+  // The network up to the last convolution's raw output, as recorded.
+  struct Recording {
+    std::unique_ptr<at::cuda::CUDAGraph> graph;  // null: run layer by layer
+    at::Tensor output;
+  };
+
+  // Enqueues the network; returns the last convolution's raw output.
+  at::Tensor Forward(Precision precision);
+  at::Tensor Convolve(const at::Tensor& in, const DeviceConvolution& layer, Precision precision);
+  // Runs the network by its graph, which the first call with this precision records.
+  const at::Tensor& RunNetwork(Precision precision);
+  void Record(Precision precision, Recording& recording);
+  void CopyLatent(const ModelConfig& config, const SynthesisInput& input);
+  // Finishes, copies and hands out slab after slab, two copies ahead of the callback.
+  absl::Status DeliverSlabs(const ModelConfig& config, const SynthesisInput& input, OutputKind kind,
+                            const SlabCallback& callback, const ConvolutionOutput& last);
+  // Waits for an event; asks input.interrupted meanwhile.
+  absl::Status Wait(cudaEvent_t event, const SynthesisInput& input);
+
+  const DeviceWeights& weights_;
+  const c10::Device device_;
+  const c10::cuda::CUDAStream compute_;
+  const c10::cuda::CUDAStream copy_;
+
+  at::Tensor latent_;                     // [latent_inputs], device
+  at::Tensor latent_host_;                // the same, pinned
+  at::Tensor sums_;                       // scratch of the statistics, double
+  at::Tensor factors_;                    // [2, widest layer] float
+  at::Tensor status_;                     // [1] int32: a statistic was not finite
+  at::Tensor status_host_;                // the same, pinned
+  at::Tensor volume_;                     // [size^3] float, or as int16
+  std::array<at::Tensor, 2> slabs_host_;  // pinned
+  std::array<cudaEvent_t, 2> copied_{};
+  std::vector<cudaEvent_t> finished_;  // one a slab
+  std::map<Precision, Recording> recordings_;
+};
+
+}  // namespace synthvol::model
+
+#endif  // SYNTHVOL_MODEL_INFERENCE_CUDA_DEVICE_CONTEXT_H_
