@@ -1,9 +1,6 @@
 #include "imaging/npy.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>

@@ -1,5 +1,7 @@
 // synthvol-prepare: scans or phantoms in, a data set for synthvol-train out.
+#include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <thread>
 
