@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
+import jsonschema  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/synthvol"
