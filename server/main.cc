@@ -29,6 +29,7 @@ struct Flags {
   std::string model_repository;
   std::string listen;
   std::string metrics;
+  std::string health;
   std::vector<std::string> devices;
   std::optional<uint32_t> workers;
   std::optional<uint32_t> threads;
@@ -53,6 +54,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--listen", flags.listen, "HOST:PORT of gRPC (default 127.0.0.1:8500)");
   app.add_option("--metrics", flags.metrics,
                  "HOST:PORT of /metrics, or off (default 127.0.0.1:9464)");
+  app.add_option("--health", flags.health,
+                 "HOST:PORT of a plaintext port for health probes only, or off (default off)");
   app.add_option("--config", flags.config_file, "JSON configuration; flags win over it");
   app.add_flag("--check-config", flags.check_config,
                "Checks the configuration, prints it with its defaults, exits");
@@ -87,6 +90,7 @@ void ApplyFlags(const Flags& flags, v1::ServerConfig& config) {
   if (!flags.model_repository.empty()) config.set_model_repository(flags.model_repository);
   if (!flags.listen.empty()) config.set_listen(flags.listen);
   if (!flags.metrics.empty()) config.set_metrics_listen(flags.metrics);
+  if (!flags.health.empty()) config.set_health_listen(flags.health);
   if (flags.allow_plaintext) config.set_allow_plaintext(true);
   if (!flags.tls_cert.empty()) config.mutable_tls()->set_certificate_file(flags.tls_cert);
   if (!flags.tls_key.empty()) config.mutable_tls()->set_private_key_file(flags.tls_key);

@@ -57,6 +57,10 @@ absl::Status CheckListen(const v1::ServerConfig& config) {
                " is not loopback: set tls (--tls-cert, --tls-key), or permit plaintext with "
                "--allow-plaintext");
   }
+  if (config.health_listen() != "off") {
+    const auto health = ParseEndpoint(config.health_listen(), "health_listen");
+    if (!health.ok()) return health.status();
+  }
   if (config.metrics_listen() == "off") return absl::OkStatus();
   return ParseEndpoint(config.metrics_listen(), "metrics_listen").status();
 }

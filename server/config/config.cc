@@ -86,6 +86,7 @@ absl::StatusOr<v1::ServerConfig> ReadConfig(const std::string& path) {
 void CompleteConfig(v1::ServerConfig& config) {
   if (config.listen().empty()) config.set_listen("127.0.0.1:8500");
   if (config.metrics_listen().empty()) config.set_metrics_listen("127.0.0.1:9464");
+  if (config.health_listen().empty()) config.set_health_listen("off");
   if (config.has_tls()) {
     SYNTHVOL_DEFAULT_SECONDS(*config.mutable_tls(), reload_interval, 10);
   }

@@ -9,14 +9,23 @@ namespace synthvol::server {
 void Health::Attach(grpc::HealthCheckServiceInterface* service) {
   {
     absl::MutexLock lock(&mutex_);
-    service_ = service;
+    ports_.push_back(service);
   }
   Update();
 }
 
+void Health::Detach() {
+  absl::MutexLock lock(&mutex_);
+  ports_.clear();
+}
+
+void Health::Publish(const std::string& name, bool serving) {
+  for (grpc::HealthCheckServiceInterface* port : ports_) port->SetServingStatus(name, serving);
+}
+
 void Health::Update() {
   absl::MutexLock lock(&mutex_);
-  if (service_ == nullptr || draining_) return;
+  if (ports_.empty() || draining_) return;
   const bool workers = scheduler_->UsableWorkers() > 0;
   std::map<std::string, bool> models;
   for (const std::string& name : published_) models[name] = false;
@@ -30,17 +39,18 @@ void Health::Update() {
     models[absl::StrCat("model/", info.name, "@", info.version)] = answers;
   }
   for (const auto& [name, serving] : models) {
-    service_->SetServingStatus(name, serving);
+    Publish(name, serving);
     published_.insert(name);
   }
-  for (const std::string& service : services_) service_->SetServingStatus(service, any_model);
-  service_->SetServingStatus("", any_model);
+  for (const std::string& service : services_) Publish(service, any_model);
+  Publish("", any_model);
+  Publish("liveness", true);
 }
 
 void Health::Drain() {
   absl::MutexLock lock(&mutex_);
   draining_ = true;
-  if (service_ != nullptr) service_->Shutdown();
+  for (grpc::HealthCheckServiceInterface* port : ports_) port->Shutdown();
 }
 
 }  // namespace synthvol::server

@@ -219,6 +219,12 @@ absl::Status Server::StartServices(const v1::ServerConfig& config) {
 absl::Status Server::StartListening(const v1::ServerConfig& config) {
   const auto credentials = MakeServerCredentials(config);
   if (!credentials.ok()) return credentials.status();
+  if (config.health_listen() != "off") {
+    auto listener = HealthListener::Start(config.health_listen());
+    if (!listener.ok()) return listener.status();
+    health_listener_ = *std::move(listener);
+    health_->Attach(health_listener_->service());
+  }
   grpc::EnableDefaultHealthCheckService(true);
   if (config.reflection()) {
     // Registers a plugin for every server that is built afterwards; once is enough.
@@ -291,9 +297,10 @@ void Server::Stop() {
   if (grpc_server_ != nullptr) {
     grpc_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
     grpc_server_->Wait();
-    health_->Attach(nullptr);
-    grpc_server_.reset();
   }
+  if (health_ != nullptr) health_->Detach();
+  grpc_server_.reset();
+  health_listener_.reset();
 }
 
 Server::~Server() { Stop(); }

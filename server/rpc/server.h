@@ -15,6 +15,7 @@
 #include "server/registry/model_registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/health.h"
+#include "server/rpc/health_listener.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/synthesis_service.h"
 #include "server/scheduling/scheduler.h"
@@ -64,6 +65,7 @@ class Server {
   std::unique_ptr<StreamMonitor> monitor_;
   std::unique_ptr<SynthesisService> synthesis_;
   std::unique_ptr<AdminService> admin_;
+  std::unique_ptr<HealthListener> health_listener_;
   std::unique_ptr<grpc::Server> grpc_server_;
   int port_ = 0;
 };

@@ -24,8 +24,6 @@ score_exceptions=(
   --ignore-test container-image-pull-policy
   # A CPU limit would throttle the renderer in bursts; the request reserves the cores, memory is limited.
   --ignore-test container-resources
-  # Liveness and readiness ask the same port on purpose: they ask for different health names.
-  --ignore-test pod-probes-identical
   # The spread is by topologySpreadConstraints, which kube-score does not read as anti-affinity.
   --ignore-test deployment-has-host-podantiaffinity
   # Job, PyTorchJob and test pods only call out; the policy is about the server that others call.

@@ -122,6 +122,10 @@ def check_pins() -> None:
     check(bool(entries), "deploy/image/packages.lock is empty")
     for line in entries:
         check(bool(re.fullmatch(r"[0-9a-f]{64} [a-z0-9.+-]+ [^ ]+ (amd64|all) [a-z,]+", line)), f"packages.lock: '{line}' is not pinned")
+    locked = {line.split()[1] for line in entries}
+    for package in (ROOT / "scripts/requirements/apt-build.txt").read_text(encoding="utf-8").splitlines():
+        named = bool(package) and not package.startswith("#")
+        check(not named or package in locked, f"packages.lock lacks {package}: run deploy/image/lock-packages")
     compose = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text(encoding="utf-8"))
     for name, service in compose["services"].items():
         image = service["image"].split("}")[-1]

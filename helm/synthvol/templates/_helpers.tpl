@@ -187,6 +187,7 @@ capabilities:
 {{- $config := dict
   "listen" (printf "%s:8500" $address)
   "metricsListen" (printf "%s:9464" $address)
+  "healthListen" (printf "%s:8501" $address)
   "modelRepository" "/models"
   "drainGrace" (printf "%ds" (int .Values.drain.longestVolumeSeconds))
   "workers" (dict
@@ -207,16 +208,20 @@ capabilities:
 {{- toPrettyJson (mergeOverwrite $config (deepCopy .Values.server.config)) -}}
 {{- end -}}
 
-{{/* Start-up and readiness: SERVING once the models are ready, NOT_SERVING while draining. */}}
+{{/*
+Start-up and readiness: SERVING once a model is ready, NOT_SERVING while draining. Port 8501 serves health only, in
+plaintext: the kubelet's gRPC probe speaks neither TLS nor tokens.
+*/}}
 {{- define "synthvol.probe" -}}
 grpc:
-  port: 8500
+  port: 8501
 {{- end -}}
 
 {{/* Liveness: the process answers, whatever its models do; a failed load must not restart it. */}}
 {{- define "synthvol.livenessProbe" -}}
 grpc:
-  port: 8500
+  port: 8501
+  service: liveness
 {{- end -}}
 
 {{/* Flags of synthvol-train. */}}

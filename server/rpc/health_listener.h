@@ -1,0 +1,37 @@
+// A port of its own that serves grpc.health.v1 in plaintext and none of our services:
+// orchestrators' gRPC probes speak neither TLS nor tokens, so they get no closer to the service
+// than this. (gRPC's reflection plugin, once linked, answers here as everywhere; it only describes
+// the public API.)
+//
+// Thread-safe after Start. Owns its gRPC server.
+#ifndef SYNTHVOL_SERVER_RPC_HEALTH_LISTENER_H_
+#define SYNTHVOL_SERVER_RPC_HEALTH_LISTENER_H_
+
+#include <grpcpp/server.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace synthvol::server {
+
+class HealthListener {
+ public:
+  // Listens on HOST:PORT; UNAVAILABLE names the address.
+  static absl::StatusOr<std::unique_ptr<HealthListener>> Start(const std::string& address);
+  // Stops at once.
+  ~HealthListener();
+
+  // gRPC's health service of this port; lives as long as the listener.
+  grpc::HealthCheckServiceInterface* service() { return server_->GetHealthCheckService(); }
+
+ private:
+  explicit HealthListener(std::unique_ptr<grpc::Server> server) : server_(std::move(server)) {}
+
+  const std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace synthvol::server
+
+#endif  // SYNTHVOL_SERVER_RPC_HEALTH_LISTENER_H_
