@@ -27,6 +27,8 @@ RUN scripts/setup --no-build
 FROM toolchain AS build
 ARG SYNTHVOL_COMMIT=unknown
 ARG BUILD_JOBS=""
+# A part of ccache's key: the same as on a developer's machine.
+ENV LANG=C.UTF-8
 COPY . .
 # The cache mount makes a second build compile only what changed.
 RUN --mount=type=cache,id=synthvol-ccache,target=/root/.cache/ccache \

@@ -128,7 +128,7 @@ def check_pins() -> None:
         check(not named or package in locked, f"packages.lock lacks {package}: run deploy/image/lock-packages")
     compose = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text(encoding="utf-8"))
     for name, service in compose["services"].items():
-        image = service["image"].split("}")[-1]
+        image = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", service["image"])
         check(":" in image and not image.endswith(":latest"), f"compose service {name}: image '{image}' has no version")
 
 
