@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 namespace synthvol::imaging::dicom {
 namespace {
@@ -17,8 +18,13 @@ constexpr size_t kMaxBody = 16 << 20;
 struct Transfer {
   const SpoolFile& file;
   const DeliveryTracker& tracker;
+  const absl::Duration longest_silence;
   uint64_t offset = 0;
-  std::string body;
+  std::string body = {};
+  // Bytes that went either way when they last changed, and when that was.
+  curl_off_t bytes = 0;
+  absl::Time changed = absl::Now();
+  bool silent = false;
 };
 
 size_t ReadBody(char* buffer, size_t size, size_t count, void* user) {
@@ -42,8 +48,16 @@ size_t TakeAnswer(char* data, size_t size, size_t count, void* user) {
   return size * count;
 }
 
-int OnProgress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  return static_cast<Transfer*>(user)->tracker.cancelled() ? 1 : 0;
+// Called about once a second; a result other than 0 ends the transfer.
+int OnProgress(void* user, curl_off_t, curl_off_t received, curl_off_t, curl_off_t sent) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  const absl::Time now = absl::Now();
+  if (received + sent != transfer.bytes) {
+    transfer.bytes = received + sent;
+    transfer.changed = now;
+  }
+  transfer.silent = now - transfer.changed > transfer.longest_silence;
+  return transfer.silent || transfer.tracker.cancelled() ? 1 : 0;
 }
 
 void SetCredentials(CURL* curl, const DestinationConfig& config) {
@@ -76,10 +90,6 @@ void SetLimits(CURL* curl, const RetryOptions& retry) {
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
                    static_cast<long>(absl::ToInt64Milliseconds(retry.connect_timeout)));
-  // Less than a byte a second for this long is silence.
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
-                   static_cast<long>(absl::ToInt64Seconds(retry.response_timeout)));
 }
 
 void SetBody(CURL* curl, Transfer* transfer) {
@@ -133,7 +143,8 @@ absl::StatusOr<HttpAnswer> HttpPost(const DestinationConfig& config, const std::
   for (const std::string& header : headers) list = curl_slist_append(list, header.c_str());
   const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> owned(list,
                                                                           &curl_slist_free_all);
-  Transfer transfer{body, tracker, 0, {}};
+  Transfer transfer{
+      .file = body, .tracker = tracker, .longest_silence = config.retry.response_timeout};
   char detail[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, list);
@@ -143,6 +154,10 @@ absl::StatusOr<HttpAnswer> HttpPost(const DestinationConfig& config, const std::
   SetLimits(curl.get(), config.retry);
   SetBody(curl.get(), &transfer);
   const CURLcode code = curl_easy_perform(curl.get());
+  if (transfer.silent && !tracker.cancelled()) {
+    return absl::UnavailableError(absl::StrCat(
+        config.name, ": no answer within ", absl::FormatDuration(config.retry.response_timeout)));
+  }
   if (code != CURLE_OK) return FromCurl(config, code, detail);
   HttpAnswer answer;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &answer.code);

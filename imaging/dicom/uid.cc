@@ -54,7 +54,7 @@ void AddAttributes(const Attributes& a, Key& key) {
 // What all volumes of a request share.
 void AddRequest(const SeriesDescription& d, Key& key) {
   key.Add(d.uid_key).Add(static_cast<int64_t>(d.storage)).Add(TransferSyntaxUid(d.transfer_syntax));
-  key.Add(static_cast<int64_t>(d.grouping)).Add(static_cast<int64_t>(d.modality));
+  key.Add(static_cast<int64_t>(d.grouping)).Add(static_cast<int64_t>(d.modality)).Add(d.body_part);
   for (const int64_t size : d.geometry.size) key.Add(size);
   for (const double value : d.geometry.spacing) key.Add(value);
   for (const double value : d.geometry.origin) key.Add(value);

@@ -120,6 +120,7 @@ absl::Status CheckPersonName(std::string_view field, std::string_view value) {
       "expected a person name (PN): up to 3 groups joined by '=', each of at most 64 characters "
       "and "
       "5 components joined by '^'";
+  if (absl::Status status = CheckText(field, value, 3 * 64 + 2); !status.ok()) return status;
   const std::vector<std::string> groups =
       absl::StrSplit(absl::string_view(value.data(), value.size()), '=');
   if (groups.size() > 3) return Refuse(field, kExpected);
@@ -128,7 +129,7 @@ absl::Status CheckPersonName(std::string_view field, std::string_view value) {
       return Refuse(field, kExpected);
     }
   }
-  return CheckText(field, value, 3 * 64 + 2);
+  return absl::OkStatus();
 }
 
 absl::Status CheckCodeString(std::string_view field, std::string_view value) {
