@@ -167,7 +167,9 @@ absl::Status StreamAssembler::CheckChunk(const v1::VolumeChunk& chunk) const {
   if (!in_volume_) return Damaged("a chunk before a header");
   if (chunk.volume_index() != volume_) return Damaged("a chunk of another volume");
   if (chunk.data().empty()) return Damaged("an empty chunk");
-  if (chunk.offset() != next_.offset || (dicom() && chunk.slice_index() != next_.slice)) {
+  // An enhanced file's chunks name the slices within the one file.
+  const bool names_file = dicom() && FileCount() > 1;
+  if (chunk.offset() != next_.offset || (names_file && chunk.slice_index() != next_.slice)) {
     return Damaged(absl::StrCat("a chunk at offset ", chunk.offset(), ", expected ", next_.offset));
   }
   if (Crc32c(chunk.data()) != chunk.crc32c()) {
@@ -180,7 +182,7 @@ absl::Status StreamAssembler::CheckChunk(const v1::VolumeChunk& chunk) const {
     }
     return absl::OkStatus();
   }
-  if (chunk.slice_index() >= FileCount()) return Damaged("more files than slices");
+  if (next_.slice >= FileCount()) return Damaged("more files than slices");
   if (chunk.offset() == 0 && !IsPlainFileName(chunk.file_name())) {
     return Damaged("a file name with other than letters, digits, '_', '-' and '.'");
   }

@@ -48,8 +48,8 @@ class StreamAssembler {
   uint64_t high_water() const { return high_water_; }
 
  private:
-  // A place in a volume. Raw formats use `offset` alone, in the volume; DICOM counts files and the
-  // offset in one.
+  // A place in a volume. Raw formats use `offset` alone, in the volume; DICOM counts files (one a
+  // slice, or one in all) in `slice` and has the offset in one.
   struct Position {
     uint32_t slice = 0;
     uint64_t offset = 0;

@@ -107,7 +107,7 @@ Command AddBenchCommand(CLI::App& app) {
   flags->request.AddTo(*command);
   command->add_option("--format", flags->format, "What to ask for")
       ->check(CLI::IsMember({"int16", "float32", "dicom"}))
-      ->type_name("");
+      ->type_name("WORD");
   command
       ->add_option("--concurrency", flags->load.concurrency,
                    "Closed loop: requests under way at any time; with --rate: the most at once")

@@ -43,7 +43,7 @@ void AddFlags(CLI::App& command, GenerateFlags& flags) {
   command.add_option("--format", flags.output.format, "What to write")
       ->required()
       ->check(CLI::IsMember({"dicom", "nifti", "npy", "raw", "png"}))
-      ->type_name("");
+      ->type_name("WORD");
   command
       .add_option("--output", flags.output.folder,
                   "Folder, new or empty, or begun by the same command")
@@ -53,7 +53,7 @@ void AddFlags(CLI::App& command, GenerateFlags& flags) {
       .add_option("--dtype", flags.dtype,
                   "Voxels: int16 in stored units (HU), or float32 in [-1, 1]")
       ->check(CLI::IsMember({"int16", "float32"}))
-      ->type_name("");
+      ->type_name("WORD");
   command.add_option("--parallel", flags.parallel, "Streams at once")
       ->check(CLI::Range(uint64_t{1}, uint64_t{64}).description(""))
       ->type_name("1..64");

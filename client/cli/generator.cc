@@ -140,6 +140,11 @@ absl::Status Generator::Run(uint64_t begin, uint64_t end, uint64_t parallel,
     return std::filesystem::exists(
         absl::StrCat(folder_.work_path(), "/", StemOf(volume), ".header"), error);
   };
+  folder_.RemoveLeftovers(request_.seed() + begin, request_.seed() + end);
+  for (uint64_t volume = begin; volume < end; ++volume) {
+    // A process died between recording a volume and tidying up.
+    if (done(volume) && started(volume)) SliceStore(folder_.work_path(), StemOf(volume)).Remove();
+  }
   {
     const absl::MutexLock lock(&mutex_);
     const std::vector<Stretch> plan = PlanWork(begin, end, parallel, done, started);

@@ -14,9 +14,9 @@ int main(int argc, char** argv) {
   CLI::App app("Synthetic 3D CT volumes from a synthvol server.", "synthvol");
   app.require_subcommand(1);
   app.option_defaults()->always_capture_default();
-  const std::vector<Command> commands = {AddModelsCommand(app),     AddGenerateCommand(app),
-                                         AddBenchCommand(app),      AddStatusCommand(app),
-                                         AddCompletionCommand(app), AddManCommand(app)};
+  const std::vector<Command> commands = {
+      AddModelsCommand(app), AddGenerateCommand(app),   AddPushCommand(app), AddBenchCommand(app),
+      AddStatusCommand(app), AddCompletionCommand(app), AddManCommand(app)};
   if (const auto exit_status = synthvol::ParseCommandLine(app, argc, argv)) return *exit_status;
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;

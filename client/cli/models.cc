@@ -5,9 +5,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/str_cat.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "client/cli/command.h"
 #include "client/cli/connection.h"
 #include "client/cli/json.h"
@@ -15,19 +16,9 @@
 namespace synthvol::client {
 namespace {
 
+// "MODEL_STATE_READY" as "ready".
 std::string StateName(v1::ModelState state) {
-  switch (state) {
-    case v1::MODEL_STATE_LOADING:
-      return "loading";
-    case v1::MODEL_STATE_READY:
-      return "ready";
-    case v1::MODEL_STATE_UNLOADING:
-      return "unloading";
-    case v1::MODEL_STATE_FAILED:
-      return "failed";
-    default:
-      return "unknown";
-  }
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::ModelState_Name(state), "MODEL_STATE_"));
 }
 
 void PrintTable(const std::vector<v1::Model>& models) {

@@ -65,8 +65,28 @@ OutputFolder::OutputFolder(std::string path, json manifest, std::string suffix)
     : path_(std::move(path)), manifest_(std::move(manifest)), suffix_(std::move(suffix)) {}
 
 OutputFolder::~OutputFolder() {
+  if (locked_ && !finished_) RemoveIfUnused();
   if (journal_fd_ >= 0) close(journal_fd_);
   if (lock_fd_ >= 0) close(lock_fd_);
+}
+
+void OutputFolder::RemoveIfUnused() {
+  std::error_code ignored;
+  const absl::MutexLock lock(&mutex_);
+  for (fs::directory_iterator it(path_, ignored), end; !ignored && it != end;
+       it.increment(ignored)) {
+    const std::string path = it->path().string();
+    if (path != ManifestPath() && path != JournalPath() && path != work_path()) return;
+  }
+  for (fs::directory_iterator it(work_path(), ignored), end; !ignored && it != end;
+       it.increment(ignored)) {
+    if (it->path().filename().string() != absl::StrCat("lock", suffix_)) return;
+  }
+  if (ignored || !done_.empty()) return;
+  for (const std::string& path : {absl::StrCat(work_path(), "/lock", suffix_), work_path(),
+                                  ManifestPath(), JournalPath(), path_}) {
+    fs::remove(path, ignored);
+  }
 }
 
 std::string OutputFolder::ManifestPath() const {
@@ -120,6 +140,7 @@ absl::Status OutputFolder::Lock() {
     return absl::FailedPreconditionError(
         absl::StrCat("--output ", path_, ": another synthvol generate is at work in it"));
   }
+  locked_ = true;
   return absl::OkStatus();
 }
 
@@ -200,6 +221,29 @@ absl::Status OutputFolder::ReadJournal() {
   return absl::OkStatus();
 }
 
+void OutputFolder::RemoveLeftovers(uint64_t begin, uint64_t end) const {
+  std::error_code ignored;
+  std::vector<fs::path> leftovers;
+  for (const std::string& folder : {path_, work_path()}) {
+    for (fs::directory_iterator it(folder, ignored), last; !ignored && it != last;
+         it.increment(ignored)) {
+      const std::string name = it->path().filename().string();
+      if (!absl::StrContains(name, ".partial-")) continue;
+      // NAME-seed-000042.nii.gz.partial-PID-N; NAME may hold anything.
+      const size_t mark = name.rfind("-seed-");
+      const size_t digits = mark == std::string::npos ? 0 : mark + std::strlen("-seed-");
+      uint64_t seed = 0;
+      const bool volume =
+          digits > 0 &&
+          absl::SimpleAtoi(name.substr(digits, name.find('.', digits) - digits), &seed);
+      const bool manifest =
+          absl::StartsWith(name, absl::StrCat("manifest", suffix_, ".json.partial-"));
+      if (manifest || (volume && seed >= begin && seed < end)) leftovers.push_back(it->path());
+    }
+  }
+  for (const fs::path& leftover : leftovers) fs::remove_all(leftover, ignored);
+}
+
 bool OutputFolder::IsDone(uint64_t seed) const {
   const absl::MutexLock lock(&mutex_);
   return done_.contains(seed);
@@ -226,6 +270,7 @@ absl::Status OutputFolder::Finish() {
       !status.ok()) {
     return status;
   }
+  finished_ = true;
   std::error_code ignored;
   fs::remove(absl::StrCat(work_path(), "/lock", suffix_), ignored);
   fs::remove(work_path(), ignored);  // stays while another shard works in it

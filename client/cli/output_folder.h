@@ -62,6 +62,9 @@ class OutputFolder {
   // Adds a finished volume to the journal, durably. `volume` has "seed" and "files": [{"name",
   // "bytes"}].
   absl::Status Record(const nlohmann::json& volume) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Removes what died processes left half-written of the volumes with seeds [begin, end), and
+  // nothing of other shards.
+  void RemoveLeftovers(uint64_t begin, uint64_t end) const;
   // Marks the manifest complete and removes the work folder.
   absl::Status Finish();
 
@@ -70,6 +73,9 @@ class OutputFolder {
   absl::Status Lock();
   absl::Status CheckContent() const;
   absl::Status CheckManifest(const std::string& file) const;
+  // Takes everything away again when nothing was fetched, so that a corrected command may use the
+  // folder.
+  void RemoveIfUnused() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status ReadJournal() ABSL_LOCKS_EXCLUDED(mutex_);
   std::string ManifestPath() const;
   std::string JournalPath() const;
@@ -78,6 +84,8 @@ class OutputFolder {
   nlohmann::json manifest_;
   const std::string suffix_;  // "" or "-3-of-8"
   int lock_fd_ = -1;
+  bool locked_ = false;
+  bool finished_ = false;
 
   mutable absl::Mutex mutex_;
   int journal_fd_ ABSL_GUARDED_BY(mutex_) = -1;

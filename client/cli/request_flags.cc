@@ -82,10 +82,10 @@ void RequestFlags::AddTo(CLI::App& command) {
           ->type_name("N");
   command.add_option("--precision", precision_, "Arithmetic; auto lets the server choose")
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "tf32"}))
-      ->type_name("");
+      ->type_name("WORD");
   command.add_option("--priority", priority_, "Place in the server's queue")
       ->check(CLI::IsMember({"low", "normal", "high"}))
-      ->type_name("");
+      ->type_name("WORD");
 }
 
 absl::StatusOr<v1::SynthesizeRequest> RequestFlags::Request() const {
@@ -113,15 +113,15 @@ void DicomFlags::AddTo(CLI::App& command) {
   command
       .add_option("--dicom-storage", storage_, "One instance a slice, or one Enhanced CT a volume")
       ->check(CLI::IsMember({"slices", "enhanced"}))
-      ->type_name("")
+      ->type_name("WORD")
       ->group(kGroup);
   command.add_option("--transfer-syntax", transfer_syntax_, "Encoding of the instances")
       ->check(CLI::IsMember({"explicit", "implicit", "deflated", "rle", "jpeg-ls"}))
-      ->type_name("")
+      ->type_name("WORD")
       ->group(kGroup);
   command.add_option("--grouping", grouping_, "A series or a study per volume")
       ->check(CLI::IsMember({"series", "study"}))
-      ->type_name("")
+      ->type_name("WORD")
       ->group(kGroup);
   command
       .add_option("--dicom-attribute", attributes_,

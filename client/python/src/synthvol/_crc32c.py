@@ -1,0 +1,10 @@
+"""CRC32C (Castagnoli) of any buffer, without copying it."""
+
+from __future__ import annotations
+
+import google_crc32c
+
+
+def crc32c(data: bytes) -> int:
+    """Returns the CRC32C of `data`."""
+    return int(google_crc32c.value(data))

@@ -1,0 +1,12 @@
+# find_package(synthvol_client): the target synthvol::client and what it links.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_dependency(absl)
+find_dependency(Protobuf)
+find_dependency(gRPC)
+find_dependency(OpenSSL)
+find_dependency(CLI11)
+include(${CMAKE_CURRENT_LIST_DIR}/synthvol_client-targets.cmake)
+if(NOT TARGET synthvol::client)
+  add_library(synthvol::client ALIAS synthvol::synthvol_client)
+endif()
