@@ -17,6 +17,7 @@ int Main(int argc, const char* const* argv) {
   app.require_subcommand(1);
   std::vector<Command> commands;
   AddFigureCommands(app, commands);
+  AddStudyCommands(app, commands);
   if (const auto status = ParseCommandLine(app, argc, argv)) return *status;
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;
