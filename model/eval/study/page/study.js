@@ -89,7 +89,9 @@ const axisOf = { axial: 2, coronal: 1, sagittal: 0 };
 async function makeViewer(side) {
   const viewer = new window.niivue.Niivue({
     isRadiologicalConvention: true, isOrientationTextVisible: study.mode === 'volume', dragAndDropEnabled: false,
-    multiplanarShowRender: 0, multiplanarForceRender: false, show3Dcrosshair: false, crosshairWidth: 0.5,
+    multiplanarShowRender: 0, multiplanarForceRender: false, show3Dcrosshair: false,
+    // Thin, as a share of the field of view; none where nothing can be moved.
+    crosshairWidthUnit: 'percent', crosshairWidth: study.mode === 'slice' ? 0 : 0.15, crosshairColor: [0.33, 0.71, 0.83, 0.6],
     isColorbar: false, backColor: [0, 0, 0, 1], logLevel: 'error', loadingText: 'loading', isSliceMM: false,
   });
   await viewer.attachToCanvas(document.querySelector(`#${side} canvas`));
