@@ -149,15 +149,7 @@ absl::StatusOr<int> Conclude(nlohmann::json evaluation, const EvaluatorOptions& 
     passed = passed && evaluation["gate"]["passed"].get<bool>();
   }
   std::cout << InWords(evaluation);
-  if (evaluation.contains("gate")) {
-    for (const auto& check : evaluation["gate"]["checks"]) {
-      if (check["passed"].get<bool>()) continue;
-      std::cout << "gate: " << check["figure"].get<std::string>() << " "
-                << check["reason"].get<std::string>() << "\n";
-    }
-    std::cout << "gate: " << (passed ? "passed" : "FAILED, this generator should not serve")
-              << "\n";
-  }
+  if (evaluation.contains("gate")) std::cout << GateInWords(evaluation["gate"]);
   if (!options.json.empty()) {
     if (auto status = WriteFileAtomically(options.json, evaluation.dump(2) + "\n"); !status.ok()) {
       return status;

@@ -239,4 +239,17 @@ std::string InWords(const json& evaluation) {
   return words;
 }
 
+std::string GateInWords(const json& gate) {
+  std::string words;
+  for (const json& check : gate["checks"]) {
+    if (check["passed"].get<bool>()) continue;
+    absl::StrAppend(&words, "gate: ", check["figure"].get<std::string>(), " ",
+                    check["reason"].get<std::string>(), "\n");
+  }
+  return absl::StrCat(
+      words,
+      "gate: ", gate["passed"].get<bool>() ? "passed" : "FAILED, this generator should not serve",
+      "\n");
+}
+
 }  // namespace synthvol::model

@@ -36,6 +36,8 @@ nlohmann::json PlausibilityFigures(const Sample& sample, const PlausibilityRange
 
 // Says an evaluation's figures in lines of plain words.
 std::string InWords(const nlohmann::json& evaluation);
+// Says which thresholds failed, and the verdict (CheckThresholds' result).
+std::string GateInWords(const nlohmann::json& gate);
 
 }  // namespace synthvol::model
 

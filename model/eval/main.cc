@@ -18,6 +18,7 @@ int Main(int argc, const char* const* argv) {
   std::vector<Command> commands;
   AddFigureCommands(app, commands);
   AddStudyCommands(app, commands);
+  AddReportCommand(app, commands);
   if (const auto status = ParseCommandLine(app, argc, argv)) return *status;
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;

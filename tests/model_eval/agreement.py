@@ -76,7 +76,8 @@ class Agreement(unittest.TestCase):
 
     def sample(self, count: int, dims: int, shift: float = 0.0) -> Array:
         mixing = self.random.normal(size=(dims, dims)) / np.sqrt(dims)
-        return (self.random.normal(size=(count, dims)) @ mixing + shift).astype(np.float32).astype(float)
+        rows: Array = self.random.normal(size=(count, dims)) @ mixing + shift
+        return rows.astype(np.float32).astype(float)
 
     def test_frechet_has_the_closed_form_of_commuting_gaussians(self) -> None:
         m1, m2 = self.random.normal(size=(2, 32)).astype(np.float32).astype(float)

@@ -122,8 +122,9 @@ class Chromium:
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def centre(self, selector: str) -> tuple[float, float]:
-        box = self.evaluate(f"(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
-                            "return [b.x + b.width / 2, b.y + b.height / 2]; })()")
+        element = f"document.querySelector({json.dumps(selector)})"
+        box = self.evaluate(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])"
+                            f"({element}.getBoundingClientRect())")
         return box[0], box[1]
 
     def click(self, selector: str, fraction: tuple[float, float] = (0, 0)) -> None:

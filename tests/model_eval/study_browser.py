@@ -38,6 +38,8 @@ def thorax(seed: int, noise: float) -> Any:  # noqa: ANN401
 
 
 class Study(unittest.TestCase):
+    folder: Path
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = Path(tempfile.mkdtemp(prefix="study-"))
@@ -55,7 +57,8 @@ class Study(unittest.TestCase):
         subprocess.run([EVAL, "study", "build", "--real", self.folder / "real", "--first", self.folder / "crf",
                         "--second", self.folder / "ha", "--first-label", "CRF-GAN", "--second-label", "HA-GAN",
                         "--real-pairs", str(real_pairs), "--preference-pairs", str(preference_pairs),
-                        "--mode", mode, "--seed", "5", "--output", study, "--key", key], check=True, capture_output=True)
+                        "--mode", mode, "--seed", "5", "--output", study, "--key", key],
+                       check=True, capture_output=True)
         return study, key
 
     def browser(self) -> Chromium:
@@ -89,7 +92,7 @@ class Study(unittest.TestCase):
     def test_folder_tells_nothing(self) -> None:
         study, key_file = self.build("volume", 3, 3)
         key = json.loads(key_file.read_text())
-        text = (study / "study-data.js").read_text() + (study / "index.html").read_text() + (study / "study.js").read_text()
+        text = "".join((study / name).read_text() for name in ("study-data.js", "index.html", "study.js"))
         for word in ("CRF", "HA-GAN", "seed", *(name.split(": ")[1] for name in key["volumes"].values())):
             self.assertNotIn(f'"{word}"', text)
             self.assertNotIn(f"{word}.npy", text)
@@ -100,9 +103,10 @@ class Study(unittest.TestCase):
         pairs = json.loads((study / "study-data.js").read_text().split("=", 1)[1].rstrip(";\n"))["pairs"]
         first = [page["volumes"][0] == pair["first"] for page, pair in zip(pairs, key["pairs"], strict=True)]
         self.assertTrue(any(first) and not all(first))
-        refused = subprocess.run([EVAL, "study", "build", "--real", self.folder / "real", "--first", self.folder / "crf",
-                                  "--second", self.folder / "ha", "--output", self.folder / "x", "--key",
-                                  self.folder / "x" / "key.json"], capture_output=True, text=True)
+        inside = self.folder / "x"
+        refused = subprocess.run([EVAL, "study", "build", "--real", self.folder / "real", "--first",
+                                  self.folder / "crf", "--second", self.folder / "ha", "--output", inside,
+                                  "--key", inside / "key.json"], capture_output=True, text=True)
         self.assertEqual(refused.returncode, 2)
         self.assertIn("must lie outside", refused.stderr)
         shutil.rmtree(study)
@@ -128,11 +132,11 @@ class Study(unittest.TestCase):
                 # A choice that is not confirmed yet, and the answer before it, outlive a reload.
                 browser.press("ArrowRight")
                 browser.press("4")
-                before = browser.evaluate("[state.answers, state.draft.side, state.draft.difficulty, current()]")
+                given = "[state.answers, state.draft.side, state.draft.difficulty, current()]"
+                before = browser.evaluate(given)
                 browser.reload()
                 self.wait_for_pair(browser, 2)
-                self.assertEqual(browser.evaluate("[state.answers, state.draft.side, state.draft.difficulty, current()]"),
-                                 before)
+                self.assertEqual(browser.evaluate(given), before)
                 self.assertEqual(browser.evaluate("state.reloads"), 1)
                 browser.screenshot(SCREENSHOTS / "3-after-reload.png")
                 for number in range(2, 7):
