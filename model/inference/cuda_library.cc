@@ -1,7 +1,9 @@
 #include "model/inference/cuda_library.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
+#include <climits>
 #include <string>
 #include <string_view>
 
@@ -11,10 +13,24 @@
 namespace synthvol::model {
 namespace {
 
+// Opens the library in lib/ beside the program's own folder (installed, or in a build), else
+// wherever the loader finds it. Never closed: CUDA's libraries do not survive that.
+void* OpenSharedObject() {
+  char program[PATH_MAX];
+  const ssize_t length = readlink("/proc/self/exe", program, sizeof(program));
+  if (length > 0) {
+    const std::string path(program, static_cast<size_t>(length));
+    const std::string beside =
+        absl::StrCat(path.substr(0, path.rfind('/')), "/../lib/", kCudaLibrary);
+    if (access(beside.c_str(), F_OK) == 0) {
+      return dlopen(beside.c_str(), RTLD_NOW | RTLD_LOCAL);
+    }
+  }
+  return dlopen(kCudaLibrary, RTLD_NOW | RTLD_LOCAL);
+}
+
 absl::StatusOr<const CudaEntryPoints*> OpenLibrary() {
-  // By name: found beside the program (its rpath) or on LD_LIBRARY_PATH. Never closed: CUDA's
-  // libraries do not survive that.
-  void* library = dlopen(kCudaLibrary, RTLD_NOW | RTLD_LOCAL);
+  void* library = OpenSharedObject();
   if (library == nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat("the CUDA library cannot be opened: ", dlerror()));
