@@ -1,0 +1,157 @@
+// Peak memory under a hard limit: each case runs in a process of its own, which loads the model,
+// lets the system refuse more than the allowance beyond what it then has (RLIMIT_DATA counts every
+// private writable page that is asked for), and renders.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "allocation_counter.h"
+#include "model/inference/buffer.h"
+#include "model/synthesizer.h"
+#include "testing.h"
+
+namespace synthvol::model {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+
+// Reads a figure of /proc/self/status in bytes.
+int64_t ReadStatus(const std::string& name) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(name + ":")) return std::stoll(line.substr(name.size() + 1)) * 1024;
+  }
+  return -1;
+}
+
+// Private writable bytes mapped now: what RLIMIT_DATA compares with.
+int64_t DataBytes() { return ReadStatus("VmData"); }
+
+// Whether the system enforces RLIMIT_DATA (some sandboxes take it and ignore it).
+bool LimitsAreEnforced() {
+  const auto enforced = [] {
+    const rlimit limit{static_cast<rlim_t>(DataBytes() + 16 * kMiB),
+                       static_cast<rlim_t>(DataBytes() + 16 * kMiB)};
+    setrlimit(RLIMIT_DATA, &limit);
+    return Buffer::Allocate(64 * kMiB / 4).ok() ? 1 : 0;
+  };
+  const pid_t child = fork();
+  if (child == 0) _exit(enforced());
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+struct Case {
+  int64_t size;
+  RenderMode mode;
+  int64_t allowance_mib;
+};
+
+// Renders under the limit; runs in the child. Exit status 0 for a whole volume, 3 for
+// RESOURCE_EXHAUSTED, 1 for anything else.
+[[noreturn]] void RenderLimited(const std::string& folder, RenderMode mode, int64_t allowance,
+                                bool at_estimate) {
+  SynthesizerOptions options;
+  options.mode = mode;
+  options.threads = 2;
+  auto model = Synthesizer::Load(folder, options);
+  if (!model.ok()) _exit(1);
+  const auto latent = LatentFromSeed(1, (*model)->config().latent_dim).value();
+  SynthesisInput input;
+  input.latent = latent;
+  const int64_t estimate = (*model)->EstimateWorkspaceBytes(Precision::kFp32);
+  if (estimate > allowance) {
+    std::fprintf(stderr, "the estimate of %ld MiB is above the allowance\n",
+                 static_cast<long>(estimate / kMiB));
+    _exit(1);
+  }
+  // The estimate is what a synthesis takes, but for a page or two of the C library's.
+  const int64_t extra = at_estimate ? estimate + kMiB : estimate - kMiB;
+  const rlimit limit{static_cast<rlim_t>(DataBytes() + extra),
+                     static_cast<rlim_t>(DataBytes() + extra)};
+  if (setrlimit(RLIMIT_DATA, &limit) != 0) _exit(1);
+  int64_t slices = 0;
+  const absl::Status status = (*model)->Synthesize(input, OutputKind::kStored, [&](const Slab& s) {
+    slices += s.slice_count;
+    return absl::OkStatus();
+  });
+  if (absl::IsResourceExhausted(status)) _exit(3);
+  _exit(status.ok() && slices == (*model)->config().size ? 0 : 1);
+}
+
+class MemoryTest : public testing::TestWithParam<Case> {};
+
+// The published widths, whose memory is the issue's; few latent values, to keep loading short.
+TEST_P(MemoryTest, RendersWithinItsEstimateAndTheIssuesAllowance) {
+  if (!LimitsAreEnforced()) GTEST_SKIP() << "this system does not enforce RLIMIT_DATA";
+  ModelConfig config;
+  config.size = GetParam().size;
+  config.latent_dim = 16;
+  const TemporaryFolder folder;
+  WriteHashedModel(config, folder.path());
+  malloc_trim(0);
+  const int64_t allowance = GetParam().allowance_mib * kMiB;
+  EXPECT_EXIT(RenderLimited(folder.path(), GetParam().mode, allowance, true),
+              testing::ExitedWithCode(0), "");
+}
+
+TEST(MemoryLimit, BelowTheEstimateIsRefusedWithAStatus) {
+  if (!LimitsAreEnforced()) GTEST_SKIP() << "this system does not enforce RLIMIT_DATA";
+  const TemporaryFolder folder;
+  WriteHashedModel(SmallConfig(128), folder.path());
+  EXPECT_EXIT(RenderLimited(folder.path(), RenderMode::kFast, 500 * kMiB, false),
+              testing::ExitedWithCode(3), "");
+}
+
+// 0.5 GB and 0.9 GB at 256, 2 GB at 512.
+INSTANTIATE_TEST_SUITE_P(All, MemoryTest,
+                         testing::Values(Case{256, RenderMode::kBounded, 500},
+                                         Case{256, RenderMode::kFast, 900},
+                                         Case{512, RenderMode::kBounded, 2000},
+                                         Case{512, RenderMode::kFast, 2000}),
+                         [](const auto& test) {
+                           return std::to_string(test.param.size) +
+                                  (test.param.mode == RenderMode::kFast ? "_fast" : "_bounded");
+                         });
+
+TEST(SteadyState, AllocatesNothing) {
+  const TemporaryFolder folder;
+  WriteHashedModel(SmallConfig(64), folder.path());
+  for (const RenderMode mode : {RenderMode::kFast, RenderMode::kBounded}) {
+    SynthesizerOptions options;
+    options.mode = mode;
+    options.threads = 3;
+    const auto model = LoadOrDie(folder.path(), options);
+    const auto latent = LatentFromSeed(1, 24).value();
+    SynthesisInput input;
+    input.latent = latent;
+    int64_t voxels = 0;
+    const SlabCallback count = [&](const Slab& slab) {
+      voxels += static_cast<int64_t>(slab.stored.size());
+      return absl::OkStatus();
+    };
+    ASSERT_TRUE(model->Synthesize(input, OutputKind::kStored, count).ok());
+    const int64_t mapped = DataBytes();
+    const int64_t before = AllocationCount();
+    for (int i = 0; i < 5; ++i) {
+      ASSERT_TRUE(model->Synthesize(input, OutputKind::kStored, count).ok());
+    }
+    EXPECT_EQ(AllocationCount(), before);
+    EXPECT_EQ(DataBytes(), mapped);
+    EXPECT_EQ(voxels, 6 * 64 * 64 * 64);
+  }
+}
+
+}  // namespace
+}  // namespace synthvol::model
