@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Builds images by the Dockerfile's own steps with buildah (no Docker engine, no registry) and looks at what came out: sizes,
+# layers, configuration, SBOM, and the server running as its non-root user on a read-only root while a client gets volumes.
+#   SYNTHVOL_IMAGES="server-cpu client trainer-cuda" tests/deploy/images.sh      (default: server-cpu client)
+# SYNTHVOL_REPRODUCE=1 builds a second time without any cached layer and compares every file.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=${K8S_ROOT:-$HOME/.cache/synthvol-k8s}
+store=$root/images
+deps=${SYNTHVOL_DEPS_DIR:-$PWD/.deps}
+python=${SYNTHVOL_PYTHON:-$deps/venv/bin/python}
+for tool in buildah mmdebstrap; do
+  command -v "$tool" >/dev/null || { echo "skipped: no $tool (apt-get install $tool)"; exit 77; }
+done
+mkdir -p "$store"
+export SOURCE_DATE_EPOCH=1763164800
+version=$(sed -n 's/^appVersion: "\(.*\)"/\1/p' helm/synthvol/Chart.yaml)
+commit=$(git rev-parse --short=12 HEAD)
+b() { nice -n 19 buildah --root "$store/store/root" --runroot "$store/store/run" --storage-driver overlay "$@"; }
+fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
+work=$(mktemp -d)
+containers=()
+cleanup() {
+  local id
+  [ -n "${server_pid:-}" ] && kill "$server_pid" 2>/dev/null && wait "$server_pid" 2>/dev/null
+  for id in "${containers[@]}"; do b umount "$id" >/dev/null 2>&1 || true; b rm "$id" >/dev/null 2>&1 || true; done
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+# The stand-in for the registry's debian:bookworm-slim.
+if ! b images -q docker.io/library/debian:bookworm-slim >/dev/null 2>&1; then
+  [ -f "$store/rootfs.tar" ] || nice -n 19 mmdebstrap --quiet --variant=minbase bookworm "$store/rootfs.tar"
+  mkdir -p "$store/base"
+  ln -f "$store/rootfs.tar" "$store/base/rootfs.tar"
+  printf 'FROM scratch\nADD rootfs.tar /\n' >"$store/base/Dockerfile"
+  b bud --isolation chroot --tag docker.io/library/debian:bookworm-slim "$store/base"
+fi
+# pip of the build asks where this machine's pip asks.
+mounts=(--volume /etc/ssl/certs/ca-certificates.crt:/host-ca.crt:ro --volume "$work/pip.conf:/etc/pip.conf:ro")
+printf '[global]\ncert = /host-ca.crt\ntimeout = 180\n' >"$work/pip.conf"
+
+tag_of() {
+  case $1 in
+    client) echo "docker.io/synthvol/client:$version" ;;
+    *) echo "docker.io/synthvol/${1%-*}:$version-${1##*-}" ;;
+  esac
+}
+# build TARGET TAG [FLAG...]
+build() {
+  local target=$1 tag=$2; shift 2
+  b bud --format docker --layers --isolation chroot --pull-never "${mounts[@]}" --build-arg "SYNTHVOL_COMMIT=$commit" \
+    --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=${SYNTHVOL_BUILD_TARGETS:-all}" --target "$target" --tag "$tag" "$@" . \
+    >"$store/$target.log" 2>&1 || { tail -n 20 "$store/$target.log" >&2; fail "build of $target; the whole log is $store/$target.log"; }
+}
+# Mounts an image's root and prints where.
+mount_image() { local id; id=$(b from --pull-never "$1"); containers+=("$id"); b mount "$id"; }
+
+for target in ${SYNTHVOL_IMAGES:-server-cpu client}; do
+  tag=$(tag_of "$target")
+  build "$target" "$tag"
+  tree=$(mount_image "$tag")
+  b inspect --type image --format '{{json .Docker}}' "$tag" >"$work/$target.json"
+  "$python" tests/deploy/check_image.py --target "$target" --root "$tree" --config "$work/$target.json"
+  b push --quiet "$tag" "docker-archive:$work/$target.tar:$tag" && mv "$work/$target.tar" "$store/$target.tar"
+  echo "$target: $(du -sm --apparent-size "$tree" | cut -f1) MiB unpacked"
+  (cd "$tree" && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$work/$target.files"
+  if [ "${SYNTHVOL_REPRODUCE:-0}" = 1 ]; then
+    build "$target" "localhost/again-$target" --no-cache
+    again=$(mount_image "localhost/again-$target")
+    (cd "$again" && find . -type f -print0 | sort -z | xargs -0 sha256sum) | diff - "$work/$target.files" ||
+      fail "$target: a second build gave other files"
+    echo "$target: a second build gave the same $(wc -l <"$work/$target.files") files"
+  fi
+done
+
+# The server's own root file system, mounted read-only, as its own user, in namespaces of its own.
+server=$(mount_image "$(tag_of server-cpu)")
+client=$(mount_image "$(tag_of client)")
+mkdir "$work/models" "$work/out"
+chown 65532:65532 "$work/models" "$work/out"
+cat >"$work/run" <<'R'
+#!/usr/bin/env bash
+# run ROOT MODELS OUT COMMAND...: inside a mount namespace, chroots into a read-only ROOT as 65532 without capabilities.
+set -euo pipefail
+root=$1 models=$2 out=$3
+shift 3
+mount --bind "$root" "$root"
+mount -t tmpfs -o mode=1777,size=512m tmpfs "$root/tmp"
+mkdir -p "$root/tmp/out"
+mount --bind "$models" "$root/models"
+mount --bind "$out" "$root/tmp/out"
+mount -o remount,ro,bind "$root"
+exec setpriv --no-new-privs chroot --userspec=65532:65532 --groups=65532 "$root" "$@"
+R
+chmod +x "$work/run"
+inside() { local tree=$1; shift; unshare --mount "$work/run" "$tree" "$work/models" "$work/out" "$@"; }
+inside "$server" /usr/bin/synthvol-random-model --size=64 --channels=8 --keep --output=/models/demo/1
+# Not through inside(): the process itself is wanted, not a shell around it.
+unshare --mount "$work/run" "$server" "$work/models" "$work/out" \
+  /usr/bin/synthvol-server --model-repository=/models --listen=127.0.0.1:21610 --metrics=127.0.0.1:21611 >"$work/server.log" 2>&1 &
+server_pid=$!
+for _ in $(seq 1 60); do inside "$server" /usr/bin/synthvol-server --probe 127.0.0.1:21610 2>/dev/null && break; sleep 1; done
+inside "$server" /usr/bin/synthvol-server --probe 127.0.0.1:21610 || { cat "$work/server.log"; fail "the server in its image is not healthy"; }
+for format in nifti dicom; do
+  inside "$client" /usr/bin/synthvol generate --server=127.0.0.1:21610 --model=demo --seed=0 --count=1 --format=$format --output=/tmp/out/$format
+done
+find "$work/out" -type f | sed 's/.*\.//' | sort | uniq -c
+owner=$(stat -c %u "/proc/$server_pid")
+[ "$owner" = 65532 ] || fail "the server runs as user $owner"
+if inside "$server" /usr/bin/synthvol-random-model --size=64 --channels=8 --output=/etc/model 2>"$work/refused"; then
+  fail "the root file system is writable"
+fi
+grep -q 'Read-only file system' "$work/refused" || fail "expected a read-only root, got: $(cat "$work/refused")"
+kill "$server_pid"
+wait "$server_pid"
+server_pid=
+echo "image checks passed"
