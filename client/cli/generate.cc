@@ -1,10 +1,13 @@
 // `synthvol generate`: volumes into a folder, restartable.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <deque>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -125,6 +128,23 @@ json Summarize(const GenerateFlags& flags, const GenerateTotals& totals, const v
           {"megabytes_per_second", totals.bytes / 1e6 / std::max(seconds, 1e-9)}};
 }
 
+// Refuses at the start what cannot fit at the end. Only a new folder is judged, and at two bytes a
+// voxel: formats that compress may need less, so they are left to the disk.
+absl::Status CheckRoom(const std::string& output, const std::string& format, uint64_t volumes,
+                       const v1::Model& model) {
+  namespace fs = std::filesystem;
+  if (format == "nifti" || format == "png" || fs::exists(output)) return absl::OkStatus();
+  std::error_code error;
+  fs::path parent = fs::absolute(output, error);
+  while (!error && !fs::exists(parent) && parent.has_relative_path()) parent = parent.parent_path();
+  const fs::space_info space = fs::space(parent, error);
+  const double needed = 2.0 * std::pow(model.size(), 3) * static_cast<double>(volumes);
+  if (error || needed <= static_cast<double>(space.available)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("--output %s: %d volumes need %.1f GB, %.1f GB are free there", output,
+                      volumes, needed / 1e9, static_cast<double>(space.available) / 1e9));
+}
+
 absl::Status RunGenerate(GenerateFlags& flags) {
   absl::StatusOr<v1::SynthesizeRequest> request = MakeRequest(flags);
   if (!request.ok()) return request.status();
@@ -140,6 +160,9 @@ absl::Status RunGenerate(GenerateFlags& flags) {
   // From here on this version, whatever becomes the newest.
   request->mutable_model()->set_version(model->version());
 
+  const uint64_t volumes = shard->End(flags.request.count()) - shard->Begin(flags.request.count());
+  absl::Status room = CheckRoom(flags.output.folder, flags.output.format, volumes, *model);
+  if (!room.ok()) return room;
   absl::StatusOr<std::unique_ptr<OutputFolder>> folder =
       OutputFolder::Open(flags.output.folder, DescribeRequest(flags, *request, *model), *shard);
   if (!folder.ok()) return folder.status();

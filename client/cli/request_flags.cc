@@ -12,6 +12,8 @@ namespace synthvol::client {
 namespace {
 
 constexpr uint64_t kLargestSeed = 0xFFFFFFFF;
+// More than any data set; a slip of the keyboard is told from a wish here.
+constexpr uint64_t kLargestCount = 1000000;
 
 // Sets a field of DicomAttributes by its name in the API.
 absl::Status SetAttribute(const std::string& text, v1::DicomAttributes& attributes) {
@@ -73,8 +75,8 @@ void RequestFlags::AddTo(CLI::App& command) {
   command.add_option("--seed", seed_, "Seed of the first volume; volume i has SEED + i")
       ->check(CLI::Range(uint64_t{0}, kLargestSeed).description(""))
       ->type_name("0..4294967295");
-  command.add_option("--count", count_, "How many volumes")
-      ->check(CLI::Range(uint64_t{1}, kLargestSeed + 1).description(""))
+  command.add_option("--count", count_, "How many volumes, 1 to 1000000")
+      ->check(CLI::Range(uint64_t{1}, kLargestCount).description(""))
       ->type_name("N");
   class_option_ =
       command.add_option("--class-label", class_label_, "Class, for a model that has classes")
