@@ -3,11 +3,14 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace synthvol::server {
 
 void Health::Attach(grpc::HealthCheckServiceInterface* service) {
   {
+    // gRPC's own service registers no descriptors; naming a message links ours in, for reflection.
+    grpc::health::v1::HealthCheckRequest::descriptor();
     absl::MutexLock lock(&mutex_);
     ports_.push_back(service);
   }
