@@ -139,15 +139,19 @@ absl::Status CStoreDelivery::Commit() {
     instances = stored_;
   }
   if (instances.empty()) return absl::OkStatus();
-  absl::StatusOr<bool> committed = false;
+  absl::Status status;
+  bool committed = false;
   // In a thread of its own, because of the signal mask.
   std::thread([&] {
     BlockBrokenPipeSignal();
-    committed = RequestCommitment(config_, instances, tracker_);
+    status = tracker_.WithRetries(config_.retry, [&]() -> absl::Status {
+      const absl::StatusOr<bool> answer = RequestCommitment(config_, instances, tracker_);
+      committed = answer.ok() && *answer;
+      return answer.status();
+    });
   }).join();
-  if (!committed.ok()) return committed.status();
-  if (*committed) tracker_.SetCommitted();
-  return absl::OkStatus();
+  if (committed) tracker_.SetCommitted();
+  return status;
 }
 
 void CStoreDelivery::Cancel() {

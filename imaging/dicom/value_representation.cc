@@ -181,6 +181,9 @@ absl::Status CheckText(std::string_view field, std::string_view value, size_t ma
   const size_t count = CountCharacters(value);
   if (count == std::string_view::npos) return Refuse(field, "expected UTF-8 text");
   if (HasControls(value)) return Refuse(field, "control characters are not allowed");
+  if (!value.empty() && value.find_first_not_of(' ') == std::string_view::npos) {
+    return Refuse(field, "expected more than spaces");
+  }
   if (value.find('\\') != std::string_view::npos) {
     return Refuse(field, "a backslash is not allowed: it separates values");
   }

@@ -31,17 +31,16 @@ TEST_P(CheckValueTest, AcceptsExactlyWhatTheStandardAllows) {
 
 INSTANTIATE_TEST_SUITE_P(
     Text, CheckValueTest,
-    testing::Values(Case{Vr::kLo, std::string(64, 'x'), true},
-                    Case{Vr::kLo, std::string(65, 'x'), false},
-                    // Characters count, not bytes.
-                    Case{Vr::kSh, "ääääääääääääääää", true},
-                    Case{Vr::kSh, "äääääääääääääääää", false}, Case{Vr::kLo, "a\\b", false},
-                    Case{Vr::kLo, "a\nb", false}, Case{Vr::kLo, std::string("a\0b", 3), false},
-                    Case{Vr::kLo, "a\x1b$Bb", false}, Case{Vr::kLo, "a\x7f", false},
-                    Case{Vr::kLo, "a\xc2\x85", false}, Case{Vr::kLo, "\xff", false},
-                    Case{Vr::kLo, "\xc0\xaf", false}, Case{Vr::kLo, "\xed\xa0\x80", false},
-                    Case{Vr::kLo, "\xf4\x90\x80\x80", false}, Case{Vr::kLo, "\xe5\xb1", false},
-                    Case{Vr::kLo, "山田 \xf0\x9f\xab\x81", true}));
+    testing::Values(
+        Case{Vr::kLo, std::string(64, 'x'), true}, Case{Vr::kLo, std::string(65, 'x'), false},
+        // Characters count, not bytes.
+        Case{Vr::kSh, "ääääääääääääääää", true}, Case{Vr::kSh, "äääääääääääääääää", false},
+        Case{Vr::kLo, "a\\b", false}, Case{Vr::kLo, "  ", false}, Case{Vr::kLo, "a\nb", false},
+        Case{Vr::kLo, std::string("a\0b", 3), false}, Case{Vr::kLo, "a\x1b$Bb", false},
+        Case{Vr::kLo, "a\x7f", false}, Case{Vr::kLo, "a\xc2\x85", false},
+        Case{Vr::kLo, "\xff", false}, Case{Vr::kLo, "\xc0\xaf", false},
+        Case{Vr::kLo, "\xed\xa0\x80", false}, Case{Vr::kLo, "\xf4\x90\x80\x80", false},
+        Case{Vr::kLo, "\xe5\xb1", false}, Case{Vr::kLo, "山田 \xf0\x9f\xab\x81", true}));
 
 INSTANTIATE_TEST_SUITE_P(
     PersonName, CheckValueTest,
