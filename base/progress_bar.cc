@@ -94,7 +94,7 @@ std::string ProgressBar::Render(absl::Time now, int columns) const {
     }
   }
   std::string line = absl::StrCat(label_, " ");
-  const int room = columns - static_cast<int>(label_.size() + figures.size() + note_.size()) - 6;
+  const int room = columns - static_cast<int>(label_.size() + figures.size() + note_.size()) - 7;
   const int width = std::min(30, room);
   if (terminal_ && width >= 5) {
     const int filled = static_cast<int>(share * width);

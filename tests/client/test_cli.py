@@ -9,11 +9,12 @@ import resource
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BIN, Server, StartServer, start_real_server, wait_until_serving
+from conftest import BIN, Server, StartServer, free_port, start_real_server, wait_for_port, wait_until_serving
 
 SYNTHVOL = BIN / "synthvol"
 
@@ -512,3 +513,32 @@ def test_a_pipe_gets_plain_lines(fake_server: StartServer, tmp_path: Path) -> No
     assert "planned fault; trying" in done.stderr and "100% 32/32 slices" in done.stderr
     again = generate(fake_server().address, tmp_path / "out", "--format", "npy", "--count", "2", "--quiet")
     assert again.returncode == 0 and again.stderr == ""
+
+
+def test_push_stores_the_series_that_generate_fetches(real_server: Server, tmp_path: Path) -> None:
+    import pydicom
+
+    request = ["--server", real_server.address, "--model", "demo", "--seed", "5", "--count", "2"]
+    assert run("generate", *request, "--format", "dicom", "--output", tmp_path / "fetched").returncode == 0
+    archive, port = tmp_path / "archive", free_port()
+    archive.mkdir()
+    scp = subprocess.Popen(["storescp", "-od", archive, "-aet", "ARCHIVE", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, scp)
+        for _ in range(2):  # a repeated delivery overwrites
+            done = run("push", *request, "--to", f"ARCHIVE@127.0.0.1:{port}", "--json", "--quiet")
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout) == {"committed": 0, "instances": 128, "retries": 0, "volumes": 2}
+    finally:
+        scp.kill()
+        scp.wait()
+
+    def pixels(paths: Iterable[Path]) -> dict[str, bytes]:
+        datasets = [pydicom.dcmread(path) for path in paths]
+        return {dataset.SOPInstanceUID: dataset.PixelData for dataset in datasets}
+
+    stored = pixels(path for path in archive.iterdir() if path.is_file())
+    assert len(stored) == 128
+    assert stored == pixels((tmp_path / "fetched").rglob("*.dcm"))
+    refused = run("push", *request, "--to", f"ARCHIVE@127.0.0.1:{port}", "--quiet", "--timeout", "60")
+    assert refused.returncode == 1 and "--start-volume 0 goes on from here" in refused.stderr

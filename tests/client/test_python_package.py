@@ -8,7 +8,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from conftest import PYTHON_PACKAGE, Server
+from conftest import BUILD, PYTHON_PACKAGE, Server
 
 SESSION = """
 import sys, synthvol
@@ -42,6 +42,6 @@ def test_the_wheel_in_a_clean_environment(real_server: Server, tmp_path: Path) -
 
 
 def test_type_hints_and_lint() -> None:
-    for tool in (["mypy", "--cache-dir", "/dev/null", "src"], ["ruff", "check", "--no-cache", "."]):
+    for tool in (["mypy", "--cache-dir", str(BUILD / "mypy-client"), "src"], ["ruff", "check", "--no-cache", "."]):
         done = subprocess.run([sys.executable, "-m", *tool], cwd=PYTHON_PACKAGE, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
