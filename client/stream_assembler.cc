@@ -58,6 +58,10 @@ uint32_t StreamAssembler::FileCount() const {
 }
 
 v1::SynthesizeRequest StreamAssembler::NextRequest() {
+  if (begun_ && !spliced_) {
+    delivered_hash_ = std::move(stream_hash_);
+    spliced_ = true;
+  }
   in_volume_ = false;
   v1::SynthesizeRequest next = request_;
   next.set_start_volume(volume_);
@@ -159,7 +163,7 @@ StreamAssembler::Step StreamAssembler::OnHeader(const v1::VolumeHeader& header) 
   header_ = header;
   delivered_ = next_;
   delivered_bytes_ = 0;
-  delivered_hash_ = Sha256();
+  spliced_ = false;
   return ContinueOrStop(sink_.Begin(header_));
 }
 
@@ -217,7 +221,7 @@ absl::Status StreamAssembler::Deliver(const v1::VolumeChunk& chunk) {
   data.slice_index = dicom() ? next_.slice : static_cast<uint32_t>(begin / SliceBytes());
   data.file_name = file_name_;
   data.last_of_file = dicom() && chunk.last_of_file();
-  delivered_hash_.Update(data.data);
+  if (spliced_) delivered_hash_.Update(data.data);
   delivered_bytes_ += data.data.size();
   return sink_.Data(data);
 }
@@ -244,7 +248,8 @@ StreamAssembler::Step StreamAssembler::OnTrailer(const v1::VolumeTrailer& traile
     if (in_volume_) RestartVolume();
     return Reopen(std::move(status));
   }
-  const absl::Status status = sink_.End(trailer, absl::BytesToHexString(delivered_hash_.Finish()));
+  const std::string digest = spliced_ ? delivered_hash_.Finish() : trailer.sha256();
+  const absl::Status status = sink_.End(trailer, absl::BytesToHexString(digest));
   completed_bytes_ += delivered_bytes_;
   ++volume_;
   in_volume_ = false;

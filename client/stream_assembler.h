@@ -81,6 +81,9 @@ class StreamAssembler {
   uint32_t first_slice_ = 0;  // where the sink's data began
   Position delivered_;        // where the sink's data ends
   uint64_t delivered_bytes_ = 0;
+  // Over the sink's data, once the volume is made of more than one stream; until then
+  // `stream_hash_` is the same.
+  bool spliced_ = false;
   Sha256 delivered_hash_;
 
   // Of the stream in progress.
