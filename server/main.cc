@@ -60,14 +60,18 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_flag("--check-config", flags.check_config,
                "Checks the configuration, prints it with its defaults, exits");
   app.add_option("--device", flags.devices, "auto, cpu, cuda or cuda:I; repeatable (default auto)");
-  app.add_option("--workers", flags.workers, "Volumes at once on each device (default 1)");
+  app.add_option("--workers", flags.workers, "Volumes at once on each device (default 1)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--threads", flags.threads,
                  "Threads of one synthesis on the CPU, 0 for all cores (default 0)");
-  app.add_option("--queue-requests", flags.queue_requests, "Open requests (default 1024)");
+  app.add_option("--queue-requests", flags.queue_requests, "Open requests (default 1024)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--queue-bytes", flags.queue_bytes,
-                 "Bytes that open requests may hold (default 4294967296)");
+                 "Bytes that open requests may hold (default 4294967296)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--drain-grace", flags.drain_grace,
-                 "Seconds that running streams may go on after SIGTERM (default 30)");
+                 "Seconds that running streams may go on after SIGTERM (default 30)")
+      ->check(CLI::Range(0.0, 86400.0));
   app.add_option("--tls-cert", flags.tls_cert, "PEM certificate chain of the server");
   app.add_option("--tls-key", flags.tls_key, "PEM private key of the server");
   app.add_option("--tls-client-ca", flags.tls_client_ca,

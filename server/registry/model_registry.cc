@@ -66,7 +66,9 @@ absl::StatusOr<std::unique_ptr<ModelRegistry>> ModelRegistry::Create(RegistryOpt
   return registry;
 }
 
-ModelRegistry::~ModelRegistry() {
+ModelRegistry::~ModelRegistry() { Stop(); }
+
+void ModelRegistry::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;

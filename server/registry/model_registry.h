@@ -90,6 +90,8 @@ class ModelRegistry {
 
   // Starts the thread that loads and polls.
   void Start();
+  // Ends that thread; callbacks are not called afterwards.
+  void Stop();
   // Looks at the repository now and loads what is new; returns when that is done.
   void Poll() ABSL_LOCKS_EXCLUDED(poll_mutex_, mutex_);
   // Returns whether everything that was found has been loaded or refused.

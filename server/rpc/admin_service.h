@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/rpc/call.h"
-#include "server/rpc/serial_executor.h"
+#include "server/rpc/executor.h"
 #include "server/rpc/service_context.h"
 #include "synthvol/v1/admin.grpc.pb.h"
 
@@ -51,7 +51,7 @@ class AdminService final : public v1::AdminService::CallbackService {
   const std::function<void()> drain_;
   const absl::Time started_;
   // Last: its thread ends before what it uses.
-  SerialExecutor executor_;
+  Executor executor_{1};
 };
 
 }  // namespace synthvol::server

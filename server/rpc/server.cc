@@ -210,7 +210,11 @@ absl::Status Server::StartServices(const v1::ServerConfig& config) {
   health_ =
       std::make_unique<Health>(registry_.get(), scheduler_.get(),
                                std::vector<std::string>{v1::SynthesisService::service_full_name(),
+                                                        v1::DeliveryService::service_full_name(),
                                                         v1::AdminService::service_full_name()});
+  absl::StatusOr<Destinations> destinations = Destinations::Create(config);
+  if (!destinations.ok()) return destinations.status();
+  delivery_ = std::make_unique<DeliveryService>(&context_, *std::move(destinations));
   synthesis_ = std::make_unique<SynthesisService>(&context_);
   admin_ = std::make_unique<AdminService>(&context_, [this] { BeginDrain(); });
   return absl::OkStatus();
@@ -240,6 +244,7 @@ absl::Status Server::StartListening(const v1::ServerConfig& config) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddListeningPort(config.listen(), *credentials, &port_);
   builder.RegisterService(synthesis_.get());
+  builder.RegisterService(delivery_.get());
   builder.RegisterService(admin_.get());
   grpc_server_ = builder.BuildAndStart();
   if (grpc_server_ == nullptr || port_ == 0) {
@@ -288,6 +293,7 @@ void Server::DrainAndStop(absl::Duration grace) {
 
 void Server::Stop() {
   metrics_.Stop();
+  if (registry_ != nullptr) registry_->Stop();
   if (scheduler_ != nullptr) {
     scheduler_->Stop(WithRetryAfter(
         WithReason(absl::UnavailableError("the server is shutting down; another one takes over"),

@@ -14,6 +14,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/registry/model_registry.h"
 #include "server/rpc/admin_service.h"
+#include "server/rpc/delivery_service.h"
 #include "server/rpc/health.h"
 #include "server/rpc/health_listener.h"
 #include "server/rpc/service_context.h"
@@ -64,6 +65,7 @@ class Server {
   std::unique_ptr<Health> health_;
   std::unique_ptr<StreamMonitor> monitor_;
   std::unique_ptr<SynthesisService> synthesis_;
+  std::unique_ptr<DeliveryService> delivery_;
   std::unique_ptr<AdminService> admin_;
   std::unique_ptr<HealthListener> health_listener_;
   std::unique_ptr<grpc::Server> grpc_server_;

@@ -1,23 +1,27 @@
-#include "server/rpc/serial_executor.h"
+#include "server/rpc/executor.h"
 
 #include <utility>
 
 namespace synthvol::server {
 
-SerialExecutor::~SerialExecutor() {
+Executor::Executor(int threads) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Loop(); });
+}
+
+Executor::~Executor() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
-  thread_.join();
+  for (std::thread& thread : threads_) thread.join();
 }
 
-void SerialExecutor::Add(std::function<void()> work) {
+void Executor::AddFunction(std::function<void()> work) {
   absl::MutexLock lock(&mutex_);
   queue_.push_back(std::move(work));
 }
 
-void SerialExecutor::Loop() {
+void Executor::Loop() {
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !queue_.empty();
   };

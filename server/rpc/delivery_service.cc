@@ -1,0 +1,53 @@
+#include "server/rpc/delivery_service.h"
+
+#include <utility>
+
+#include "server/rpc/delivery_task.h"
+#include "server/rpc/submit.h"
+
+namespace synthvol::server {
+
+grpc::ServerUnaryReactor* DeliveryService::ListDestinations(
+    grpc::CallbackServerContext* context, const v1::ListDestinationsRequest* /*request*/,
+    v1::ListDestinationsResponse* response) {
+  Call call = BeginCall(*context, "ListDestinations");
+  const absl::StatusOr<Caller> caller = context_->authenticator->Check(*context, kDeliver);
+  if (caller.ok()) {
+    call.tenant = caller->tenant;
+    *response = destinations_.List();
+  }
+  return FinishUnary(*context, call, caller.status(), *context_->metrics);
+}
+
+absl::Status DeliveryService::Start(const grpc::CallbackServerContext& context,
+                                    const grpc::ByteBuffer& bytes,
+                                    const std::shared_ptr<StreamWriter>& writer, Call& call) {
+  const absl::StatusOr<Caller> caller = context_->authenticator->Check(context, kDeliver);
+  if (!caller.ok()) return caller.status();
+  call.tenant = caller->tenant;
+  const auto request = ParseRequest<v1::DeliverRequest>(bytes);
+  if (!request.ok()) return request.status();
+  absl::StatusOr<Planned> planned = PlanCall(*context_, *request, &PlanDelivery, call);
+  if (!planned.ok()) return planned.status();
+  if (!destinations_.Has(request->destination())) {
+    return WithField(WithReason(absl::NotFoundError("destination: not configured; "
+                                                    "ListDestinations has them"),
+                                "DESTINATION_NOT_FOUND"),
+                     "destination");
+  }
+  const TaskId id = context_->scheduler->NewTaskId();
+  auto task = std::make_shared<DeliveryTask>(context_, &destinations_, &senders_, id, call,
+                                             std::move(planned->plan), request->destination(),
+                                             planned->model, writer);
+  return SubmitStream(*context_, id, DeadlineOf(context), task, writer);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* DeliveryService::Deliver(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return ServeStream(*context_, context, "Deliver",
+                     [&](const std::shared_ptr<StreamWriter>& writer, Call& call) {
+                       return Start(*context, *request, writer, call);
+                     });
+}
+
+}  // namespace synthvol::server
