@@ -15,9 +15,11 @@
 
 namespace synthvol::server {
 
-// Parses a raw request; INVALID_ARGUMENT when it is not a Request.
+// Parses a raw request; INVALID_ARGUMENT when it is not a Request, CANCELLED when there is none.
 template <typename Request>
 absl::StatusOr<Request> ParseRequest(const grpc::ByteBuffer& bytes) {
+  // A caller that left before its message came whole leaves nothing to parse.
+  if (!bytes.Valid()) return absl::CancelledError("the caller left before its request arrived");
   Request request;
   grpc::ByteBuffer copy = bytes;
   if (grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok()) return request;
