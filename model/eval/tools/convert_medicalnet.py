@@ -8,8 +8,8 @@ The .pth is a pickle: it is read with weights_only, which refuses anything but t
 from __future__ import annotations
 
 import argparse
-import pickle
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -56,16 +56,29 @@ def convert(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return converted
 
 
-def main() -> int:
+def load(path: Path) -> dict[str, torch.Tensor]:
+    """Reads the published file's tensors and nothing else; ValueError when there is more or less in it."""
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        # Foreign bytes raise whatever the unpickler stumbles over first.
+        except Exception as error:
+            raise ValueError("expected a PyTorch file of tensors alone") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise ValueError("expected a dictionary of named tensors")
+    return state
+
+
+def main(arguments_given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("input", type=Path, help="published weights (.pth)")
     parser.add_argument("output", type=Path, help="file to write (.safetensors)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments_given)
     try:
-        loaded = torch.load(arguments.input, map_location="cpu", weights_only=True)
-        state = loaded.get("state_dict", loaded)
-        save_file(convert(state), arguments.output, metadata={"source": arguments.input.name})
-    except (OSError, ValueError, AttributeError, RuntimeError, pickle.UnpicklingError) as error:
+        save_file(convert(load(arguments.input)), arguments.output, metadata={"source": arguments.input.name})
+    except (OSError, ValueError) as error:
         print(f"convert_medicalnet.py: {arguments.input}: {str(error).splitlines()[0]}", file=sys.stderr)
         return 1
     return 0
