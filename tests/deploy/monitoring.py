@@ -256,8 +256,9 @@ def prove(proof: Proof, work: Path, seen: dict[str, str]) -> int:
     text = (CHART_FILES / "rules.yaml").read_text(encoding="utf-8")
     names = re.findall(r"- alert: (\w+)", text)
     for name in names:
-        source = "page" if name in MADE else "real servers"
-        print(f"{'fired' if name in seen else 'SILENT'} {name} ({source}: {seen.get(name)})")
+        where = seen.get(name, "")
+        source = "page" if "page" in where or where.endswith(str(PORT + 11)) else "real servers"
+        print(f"{'fired' if where else 'SILENT'} {name} ({source}: {where})")
     missing = set(names) - set(seen)
     return 1 if missing or status else 0
 
