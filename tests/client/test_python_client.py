@@ -168,3 +168,30 @@ def test_kill_9_of_the_real_server(model_repository: Path, real_server: Server, 
                 doomed.kill()
     with synthvol.Client(real_server.address) as client:
         assert same(received, list(client.generate("demo", 7, 20)))
+
+
+def test_chunks_on_the_wire_are_read_as_protobuf_reads_them() -> None:
+    from synthvol._wire import Chunk, parse_response
+    from synthvol.v1 import synthesis_pb2
+
+    random = np.random.default_rng(4)
+    for _ in range(300):
+        fields = {
+            "volume_index": int(random.integers(0, 1 << 32)),
+            "offset": int(random.integers(0, 1 << 63)),
+            "data": random.bytes(int(random.integers(0, 400))),
+            "crc32c": int(random.integers(0, 1 << 32)),
+            "slice_index": int(random.integers(0, 300)),
+            "file_name": "IM0001.dcm" * int(random.integers(0, 2)),
+            "last_of_file": bool(random.integers(0, 2)),
+        }
+        message = synthesis_pb2.SynthesizeResponse(chunk=synthesis_pb2.VolumeChunk(**fields))
+        buffer = message.SerializeToString()
+        chunk = parse_response(buffer)
+        assert isinstance(chunk, Chunk)
+        assert {name: getattr(chunk, name) for name in fields} == fields
+        for size in range(1, len(buffer)):  # a part of a message is an error, never something else
+            with pytest.raises(Exception, match="."):
+                parse_response(buffer[:size])
+    header = synthesis_pb2.SynthesizeResponse(header=synthesis_pb2.VolumeHeader(seed=4))
+    assert parse_response(header.SerializeToString()) == header

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthvol._crc32c import crc32c
+from synthvol._wire import Chunk
 from synthvol.errors import DamagedStreamError
 from synthvol.v1 import dicom_pb2, synthesis_pb2
 from synthvol.volume import DicomSeries, Volume
@@ -78,15 +79,15 @@ class Assembler:
             request.model.version = self._pinned_version
         return request
 
-    def consume(self, message: synthesis_pb2.SynthesizeResponse) -> Volume | DicomSeries | None:
+    def consume(self, message: synthesis_pb2.SynthesizeResponse | Chunk) -> Volume | DicomSeries | None:
         """Takes the next message; returns a volume when it is the last of one.
 
         Raises DamagedStreamError, or Reopen when another build answered: open another stream then.
         """
-        part = message.WhichOneof("part")
-        if part == "chunk":
-            self._on_chunk(message.chunk)
+        if isinstance(message, Chunk):
+            self._on_chunk(message)
             return None
+        part = message.WhichOneof("part")
         if part == "header":
             self._on_header(message.header)
             return None
@@ -150,7 +151,7 @@ class Assembler:
             raise DamagedStreamError("the stream skips slices that were asked for")
         self._stream_bytes, self._stream_hash, self._file = 0, hashlib.sha256(), []
 
-    def _on_chunk(self, chunk: synthesis_pb2.VolumeChunk) -> None:
+    def _on_chunk(self, chunk: Chunk) -> None:
         if not self._in_volume or chunk.volume_index != self._volume:
             raise DamagedStreamError("a chunk that was not expected")
         data = chunk.data
@@ -174,7 +175,7 @@ class Assembler:
             self._held = max(self._held, self._offset)
         self.high_water = max(self.high_water, self._completed_bytes + self._held + self._dicom_bytes)
 
-    def _take_file_part(self, chunk: synthesis_pb2.VolumeChunk, data: bytes) -> None:
+    def _take_file_part(self, chunk: Chunk, data: bytes) -> None:
         assert self._header is not None
         if chunk.offset == 0:
             if not _FILE_NAME.match(chunk.file_name):

@@ -1,4 +1,4 @@
-"""CRC32C (Castagnoli) of any buffer, without copying it."""
+"""CRC32C (Castagnoli) ."""
 
 from __future__ import annotations
 

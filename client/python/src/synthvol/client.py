@@ -13,6 +13,7 @@ from synthvol._assembler import Assembler, Reopen
 from synthvol._options import ClientOptions
 from synthvol._requests import model_selector, synthesize_request
 from synthvol._retry import Attempts, EndpointPool
+from synthvol._wire import METHOD, parse_response
 from synthvol.errors import DamagedStreamError, SynthVolError, from_rpc_error
 from synthvol.v1 import admin_pb2, admin_pb2_grpc, synthesis_pb2, synthesis_pb2_grpc
 from synthvol.volume import DicomSeries, Volume
@@ -29,6 +30,11 @@ class _Endpoint:
         else:
             self.channel = grpc.secure_channel(address, options.tls.credentials(), options.channel_options())
         self.synthesis: Any = synthesis_pb2_grpc.SynthesisServiceStub(self.channel)
+        self.synthesize: Any = self.channel.unary_stream(
+            METHOD,
+            request_serializer=synthesis_pb2.SynthesizeRequest.SerializeToString,
+            response_deserializer=parse_response,
+        )
         self.admin: Any = admin_pb2_grpc.AdminServiceStub(self.channel)
 
 
@@ -140,7 +146,7 @@ class Client:
             reopen = False
             attempts.check_wait(wait)
             time.sleep(wait)
-            call = endpoint.synthesis.Synthesize(
+            call = endpoint.synthesize(
                 assembler.next_request(), timeout=attempts.remaining(), metadata=self._options.metadata()
             )
             try:
