@@ -53,7 +53,7 @@ uint8_t* WriteFields(const ChunkFields& fields, size_t data_bytes, uint8_t* out)
 }  // namespace
 
 std::unique_ptr<char[]> BlockPool::Take(size_t bytes) {
-  if (bytes <= block_bytes_) {
+  if (IsPooled(bytes)) {
     absl::MutexLock lock(&mutex_);
     if (!kept_.empty()) {
       std::unique_ptr<char[]> block = std::move(kept_.back());
@@ -67,7 +67,7 @@ std::unique_ptr<char[]> BlockPool::Take(size_t bytes) {
 }
 
 void BlockPool::Give(std::unique_ptr<char[]> block, size_t bytes) {
-  if (bytes > block_bytes_) return;
+  if (!IsPooled(bytes)) return;
   absl::MutexLock lock(&mutex_);
   if (kept_.size() < max_kept_) kept_.push_back(std::move(block));
 }

@@ -19,11 +19,12 @@
 
 namespace synthvol::server {
 
-// Keeps freed blocks of one size for reuse, since fresh megabytes cost page faults. Thread-safe;
-// shared by the blocks that are out.
+// Keeps freed blocks of one size for reuse, since fresh megabytes cost page faults. Small messages
+// get memory of their own size: a whole block for each would be far more than a stream accounts
+// for. Thread-safe; shared by the blocks that are out.
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
  public:
-  // Blocks of up to `block_bytes` are pooled, at most `max_kept` of them while unused.
+  // Blocks of `block_bytes` serve messages down to half of it; at most `max_kept` are kept unused.
   BlockPool(size_t block_bytes, size_t max_kept) : block_bytes_(block_bytes), max_kept_(max_kept) {}
 
   // Returns memory for at least `bytes`.
@@ -32,6 +33,8 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   void Give(std::unique_ptr<char[]> block, size_t bytes);
 
  private:
+  bool IsPooled(size_t bytes) const { return bytes <= block_bytes_ && bytes > block_bytes_ / 2; }
+
   const size_t block_bytes_;
   const size_t max_kept_;
   absl::Mutex mutex_;

@@ -148,9 +148,12 @@ absl::Status Scheduler::CheckAdmission(const TaskSpec& spec, Tenant& tenant, abs
                                   " volumes a second"),
                      wait);
   }
-  // With a free worker even a doubtful deadline is tried, which also keeps the measure fresh.
+  // With a free worker even a doubtful deadline is tried, which also keeps the measure fresh. What
+  // was never measured counts as nothing: other models' times say little about this one's.
+  const absl::Duration turn =
+      service_times_.Measured(spec.service_key).value_or(absl::ZeroDuration());
   if (expected_wait > absl::ZeroDuration() &&
-      now + expected_wait + spec.turns * TurnEstimate(spec) > spec.deadline) {
+      now + expected_wait + spec.turns * turn > spec.deadline) {
     return Exhausted("DEADLINE_UNREACHABLE", "queue:wait",
                      absl::StrCat("the deadline cannot be met: the queue takes about ",
                                   absl::FormatDuration(expected_wait)),

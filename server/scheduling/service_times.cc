@@ -20,9 +20,14 @@ void ServiceTimes::DropOldest() {
                        [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
 }
 
-std::optional<absl::Duration> ServiceTimes::Estimate(const std::string& key) const {
+std::optional<absl::Duration> ServiceTimes::Measured(const std::string& key) const {
   const auto it = averages_.find(key);
-  if (it != averages_.end()) return absl::Seconds(it->second.seconds);
+  if (it == averages_.end()) return std::nullopt;
+  return absl::Seconds(it->second.seconds);
+}
+
+std::optional<absl::Duration> ServiceTimes::Estimate(const std::string& key) const {
+  if (const std::optional<absl::Duration> measured = Measured(key)) return measured;
   if (overall_.has_value()) return absl::Seconds(*overall_);
   return std::nullopt;
 }

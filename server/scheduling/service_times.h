@@ -23,6 +23,8 @@ class ServiceTimes {
 
   // Adds a measurement.
   void Record(const std::string& key, absl::Duration duration);
+  // Returns the average of `key`, nothing when it was never measured.
+  std::optional<absl::Duration> Measured(const std::string& key) const;
   // Returns the average of `key`; that over all keys when this one was never measured; nothing
   // before the first measurement.
   std::optional<absl::Duration> Estimate(const std::string& key) const;

@@ -51,6 +51,7 @@ TEST(ServiceTimesTest, AveragesByKeyAndFallsBackToAll) {
   times.Record("a", absl::Seconds(10));
   EXPECT_EQ(times.Estimate("a"), absl::Seconds(10));
   EXPECT_EQ(times.Estimate("never"), absl::Seconds(10));
+  EXPECT_FALSE(times.Measured("never").has_value());
   times.Record("a", absl::Seconds(20));
   EXPECT_EQ(times.Estimate("a"), absl::Seconds(12));
 }
