@@ -228,7 +228,8 @@ void SliceStore::Remove() {
   CloseAndForget(data_fd_);
   CloseAndForget(index_fd_);
   std::error_code ignored;
-  for (const char* extension : {".header", ".index", ".data", ".files"}) {
+  // The header last: by it a later run finds what a process that dies here leaves.
+  for (const char* extension : {".files", ".data", ".index", ".header"}) {
     fs::remove_all(base_ + extension, ignored);
   }
   header_.reset();
