@@ -72,7 +72,9 @@ void AddOutputFlags(CLI::App& app, TrainConfig& config) {
   const auto not_negative = CLI::Range(int64_t{0}, int64_t{1} << 40);
   app.add_option("--data", config.data, "Data set that synthvol-prepare wrote")->required();
   app.add_option("--output", config.output, "Folder of the run")->required();
-  app.add_option("--resume", config.resume, "RUN/checkpoints/STEP, or latest");
+  app.add_option(
+      "--resume", config.resume,
+      "RUN/checkpoints/STEP, latest, or auto: latest where there is one, otherwise anew (Jobs)");
   app.add_option("--checkpoint-every", config.checkpoint_every,
                  "Iterations between checkpoints; 0 writes only the last")
       ->check(not_negative);

@@ -93,7 +93,9 @@ absl::Status Trainer::Prepare() {
   provenance["training_volumes"] = absl::StrCat(data_.count());
 
   std::error_code error;
-  if (config_.resume.empty()) {
+  const bool automatic = config_.resume == "auto";
+  if (automatic) config_.resume = ListCheckpoints(config_.output).empty() ? "" : "latest";
+  if (config_.resume.empty() && !automatic) {
     if (!ListCheckpoints(config_.output).empty() || fs::exists(config_.output + "/metrics.jsonl")) {
       return absl::AlreadyExistsError(
           absl::StrCat("--output ", config_.output,

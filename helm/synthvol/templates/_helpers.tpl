@@ -233,7 +233,7 @@ grpc:
 - --iterations={{ int .Values.trainer.iterations }}
 - --batch-size={{ .Values.trainer.batchSize }}
 - --device={{ ternary "cuda" "cpu" (gt (int .Values.trainer.gpus) 0) }}
-- --resume=latest
+- --resume=auto
 {{- with .Values.trainer.extraArgs }}
 {{ toYaml . }}
 {{- end }}
