@@ -18,9 +18,12 @@ from safetensors.torch import load_file
 
 @dataclass
 class EagerResult:
-    """Seconds of the fastest run after a first one, the volume, and the process's peak growth."""
+    """Seconds of the fastest run after a first one, CPU seconds of all threads a run, the volume, and the
+    process's peak growth.
+    """
 
     seconds: float
+    cpu_seconds: float
     volume: torch.Tensor
     peak_bytes: int
 
@@ -69,12 +72,14 @@ def measure(folder: Path, size: int, dim: int, seed: int, repeats: int) -> Eager
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     volume = model(latent)
     times = []
+    cpu_begin = time.process_time()
     for _ in range(repeats):
         begin = time.perf_counter()
         volume = model(latent)
         times.append(time.perf_counter() - begin)
+    cpu_seconds = (time.process_time() - cpu_begin) / repeats
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return EagerResult(min(times), volume, peak)
+    return EagerResult(min(times), cpu_seconds, volume, peak)
 
 
 def measure_sgemm(size: int = 4096, repeats: int = 3) -> float:
