@@ -5,12 +5,17 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <type_traits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 namespace synthvol::imaging::dicom {
 namespace {
+
+// curl takes and gives C's long through variable arguments.
+static_assert(std::is_same_v<decltype(0L), int64_t>, "long is expected to have 64 bits");
 
 constexpr size_t kMaxBody = 16 << 20;
 
@@ -89,7 +94,7 @@ void SetLimits(CURL* curl, const RetryOptions& retry) {
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
-                   static_cast<long>(absl::ToInt64Milliseconds(retry.connect_timeout)));
+                   absl::ToInt64Milliseconds(retry.connect_timeout));
 }
 
 void SetBody(CURL* curl, Transfer* transfer) {

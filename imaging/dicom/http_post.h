@@ -2,6 +2,7 @@
 #ifndef SYNTHVOL_IMAGING_DICOM_HTTP_POST_H_
 #define SYNTHVOL_IMAGING_DICOM_HTTP_POST_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@
 namespace synthvol::imaging::dicom {
 
 struct HttpAnswer {
-  long code = 0;
+  int64_t code = 0;
   std::string body;      // cut after 16 MiB
   std::string location;  // of a redirection
 };

@@ -1,5 +1,7 @@
 #include "imaging/dicom/storage_commitment.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cstring>
 #include <memory>

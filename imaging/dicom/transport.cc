@@ -81,12 +81,12 @@ void AcknowledgePromptly(int socket) {
 }
 
 absl::Status VerifyPeerHost(const DestinationConfig& config, T_ASC_Association* association) {
-  const unsigned long length = ASC_getPeerCertificateLength(association);
+  const auto length = ASC_getPeerCertificateLength(association);
   std::vector<unsigned char> bytes(length);
   if (length > 0) ASC_getPeerCertificate(association, bytes.data(), length);
   const unsigned char* cursor = bytes.data();
   const std::unique_ptr<X509, decltype(&X509_free)> certificate(
-      d2i_X509(nullptr, &cursor, static_cast<long>(length)), &X509_free);
+      d2i_X509(nullptr, &cursor, static_cast<int64_t>(length)), &X509_free);
   const bool names_host =
       certificate != nullptr && (X509_check_host(certificate.get(), config.host.c_str(),
                                                  config.host.size(), 0, nullptr) == 1 ||

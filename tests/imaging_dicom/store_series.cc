@@ -88,9 +88,9 @@ int Run(int argc, char** argv) {
   if (!destination.ok()) return ReportError("store_series", destination.status());
   absl::StatusOr<std::unique_ptr<Delivery>> delivery =
       (*destination)->Begin([](const DeliveryProgress& progress) {
-        std::printf("{\"stored\": %lld, \"retries\": %lld, \"committed\": %s}\n",
-                    static_cast<long long>(progress.stored),
-                    static_cast<long long>(progress.retries),
+        std::printf("{\"stored\": %s, \"retries\": %s, \"committed\": %s}\n",
+                    std::to_string(progress.stored).c_str(),
+                    std::to_string(progress.retries).c_str(),
                     progress.committed ? "true" : "false");
         std::fflush(stdout);
       });
