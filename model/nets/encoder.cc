@@ -1,7 +1,9 @@
 #include "model/nets/encoder.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <string>
 
 #include "model/nets/layers.h"
@@ -12,6 +14,36 @@ namespace {
 // Convolves NAME with stride 2 (kernel 4, padding 1), which halves every axis.
 at::Tensor Halve(const ParameterSet& net, const std::string& name, const at::Tensor& input) {
   return at::conv3d(input, net[name + ".weight"], net[name + ".bias"], /*stride=*/2, /*padding=*/1);
+}
+
+// Applies GroupNorm NAME and ReLU to one sample's map [1,C,D,H,W] in place.
+void NormReluInPlace(const ParameterSet& net, const std::string& name, const at::Tensor& map) {
+  const int64_t channels = map.size(1);
+  const auto [variance, mean] =
+      at::var_mean(map.view({kNormGroups, -1}), at::IntArrayRef{1}, /*unbiased=*/false);
+  const at::Tensor rstd = (variance + kNormEpsilon).rsqrt();
+  const int64_t repeat = channels / kNormGroups;
+  const at::Tensor scale = net[name + ".weight"] * rstd.repeat_interleave(repeat);
+  const at::Tensor shift = net[name + ".bias"] - scale * mean.repeat_interleave(repeat);
+  map.mul_(scale.view({1, channels, 1, 1, 1})).add_(shift.view({1, channels, 1, 1, 1})).relu_();
+}
+
+// Convolves NAME (kernel 3, padding 1, as many channels out as in) in place, slab by slab along
+// depth: only the slice before the slab has to be remembered.
+void Convolve3InPlace(const ParameterSet& net, const std::string& name, const at::Tensor& map) {
+  constexpr int64_t kSlab = 16;
+  const int64_t depth = map.size(2);
+  const at::Tensor edge = at::zeros_like(map.narrow(2, 0, 1));
+  at::Tensor before = edge;
+  for (int64_t z = 0; z < depth; z += kSlab) {
+    const int64_t slices = std::min(kSlab, depth - z);
+    const bool last = z + slices == depth;
+    const at::Tensor slab = map.narrow(2, z, slices);
+    const at::Tensor input = at::cat({before, slab, last ? edge : map.narrow(2, z + slices, 1)}, 2);
+    before = slab.narrow(2, slices - 1, 1).clone();
+    slab.copy_(at::conv3d(input, net[name + ".weight"], net[name + ".bias"], /*stride=*/1,
+                          /*padding=*/at::IntArrayRef{0, 1, 1}));
+  }
 }
 
 }  // namespace
@@ -37,6 +69,26 @@ at::Tensor HalfEncoder::Encode(const at::Tensor& image) const {
   h = NormRelu(net_, "bn1", Halve(net_, "conv1", h));
   h = NormRelu(net_, "bn2", Convolve3(net_, "conv2", h));
   return NormRelu(net_, "bn3", Halve(net_, "conv3", h));
+}
+
+at::Tensor HalfEncoder::EncodeWhole(const at::Tensor& images) const {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> embeddings;
+  for (int64_t n = 0; n < images.size(0); ++n) {
+    at::Tensor h = images.narrow(0, n, 1);
+    if (shape_.size == 512) {
+      h = Halve(net_, "conv0", h);
+      NormReluInPlace(net_, "bn0", h);
+    }
+    h = Halve(net_, "conv1", h);
+    NormReluInPlace(net_, "bn1", h);
+    Convolve3InPlace(net_, "conv2", h);
+    NormReluInPlace(net_, "bn2", h);
+    h = Halve(net_, "conv3", h);
+    NormReluInPlace(net_, "bn3", h);
+    embeddings.push_back(h);
+  }
+  return at::cat(embeddings, 0);
 }
 
 SubEncoder::SubEncoder(const NetworkShape& shape) : shape_(shape) {

@@ -1,7 +1,9 @@
 // synthvol-train: trains a generator on a prepared data set.
 #include <string>
+#include <string_view>
 
 #include "base/command_line.h"
+#include "model/train/profile.h"
 #include "model/train/train_config.h"
 #include "model/train/trainer.h"
 
@@ -32,11 +34,20 @@ void AddModelFlags(CLI::App& app, TrainConfig& config, TextFlags& text) {
       ->check(CLI::IsMember({"released", "depth"}));
 }
 
-void AddScheduleFlags(CLI::App& app, TrainConfig& config, TextFlags& text) {
+void AddDeviceFlags(CLI::App& app, TrainConfig& config, TextFlags& text) {
+  app.add_option("--batch-size", config.batch_size, "Volumes a micro-batch")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  app.add_option("--device", config.device, "auto, cpu, cuda or cuda:INDEX");
+  app.add_option("--threads", config.threads, "CPU threads; 0 takes all cores")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--precision", text.precision, "Arithmetic of convolutions")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+}
+
+void AddScheduleFlags(CLI::App& app, TrainConfig& config) {
   const auto positive = CLI::Range(int64_t{1}, int64_t{1} << 40);
   const auto not_negative = CLI::Range(int64_t{0}, int64_t{1} << 40);
   app.add_option("--iterations", config.iterations, "Iterations")->check(positive);
-  app.add_option("--batch-size", config.batch_size, "Volumes a micro-batch")->check(positive);
   app.add_option("--accumulate", config.accumulate, "Micro-batches whose gradients add up")
       ->check(positive);
   app.add_option("--max-minutes", config.max_minutes, "Stops with a checkpoint then; 0 never")
@@ -55,11 +66,6 @@ void AddScheduleFlags(CLI::App& app, TrainConfig& config, TextFlags& text) {
                  "Keeps an averaged generator with this decay, e.g. 0.999; 0 keeps none")
       ->check(CLI::Range(0.0, 0.999999));
   app.add_option("--seed", config.seed, "Seed of weights, noise, crops and data order");
-  app.add_option("--device", config.device, "auto, cpu, cuda or cuda:INDEX");
-  app.add_option("--threads", config.threads, "CPU threads; 0 takes all cores")
-      ->check(CLI::Range(0, 1024));
-  app.add_option("--precision", text.precision, "Arithmetic of convolutions")
-      ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_flag("--augment-flip", config.augmentation.flip, "Mirrors left and right at random");
   app.add_option("--augment-shift", config.augmentation.shift, "Largest random shift, voxels")
       ->check(not_negative);
@@ -87,23 +93,60 @@ void AddOutputFlags(CLI::App& app, TrainConfig& config) {
       ->check(not_negative);
 }
 
+// Turns texts into configuration; they have been checked against their lists.
+void ApplyText(const TextFlags& text, TrainConfig& config) {
+  config.model.architecture = text.architecture == "ha-gan"
+                                  ? synthvol::model::Architecture::kHaGan
+                                  : synthvol::model::Architecture::kCrfGan;
+  config.model.crf_nodes = text.crf_nodes == "depth" ? synthvol::model::CrfNodes::kDepth
+                                                     : synthvol::model::CrfNodes::kReleased;
+  config.step.bf16 = text.precision == "bf16";
+}
+
+int Finish(const absl::Status& status) {
+  if (!status.ok()) return synthvol::ReportError("synthvol-train", status);
+  return synthvol::kExitFine;
+}
+
+int Profile(int argc, char** argv) {
+  CLI::App app("Measures training on random volumes: parameters, memory, iterations a second.",
+               "synthvol-train profile");
+  synthvol::model::ProfileRequest request;
+  TextFlags text;
+  bool here = false;
+  AddModelFlags(app, request.config, text);
+  AddDeviceFlags(app, request.config, text);
+  app.add_option("--architectures", request.architectures, "Rows of the table")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"crf-gan", "ha-gan"}));
+  app.add_option("--batch-sizes", request.batch_sizes, "Columns of the table")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  app.add_option("--iterations", request.iterations, "Measured after one that warms up")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  app.add_option("--json", request.json, "Also writes the figures here");
+  app.add_flag("--here", here, "One cell in this process: --arch and --batch-size, as JSON");
+  if (const auto status = synthvol::ParseCommandLine(app, argc, argv)) return *status;
+  ApplyText(text, request.config);
+  return Finish(here ? synthvol::model::ProfileHere(request.config, request.iterations)
+                     : synthvol::model::ProfileTable(request));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains CRF-GAN or HA-GAN on a prepared data set.", "synthvol-train");
+  if (argc > 1 && std::string_view(argv[1]) == "profile") return Profile(argc - 1, argv + 1);
+  CLI::App app(
+      "Trains CRF-GAN or HA-GAN on a prepared data set. \"synthvol-train profile\" measures "
+      "training.",
+      "synthvol-train");
   TrainConfig config;
   TextFlags text;
   AddOutputFlags(app, config);
   AddModelFlags(app, config, text);
-  AddScheduleFlags(app, config, text);
+  AddScheduleFlags(app, config);
+  AddDeviceFlags(app, config, text);
   if (const auto status = synthvol::ParseCommandLine(app, argc, argv)) return *status;
-  const auto architecture = synthvol::model::ParseArchitecture(text.architecture);
-  if (!architecture.ok()) return synthvol::ReportError("synthvol-train", architecture.status());
-  config.model.architecture = *architecture;
-  config.model.crf_nodes = text.crf_nodes == "depth" ? synthvol::model::CrfNodes::kDepth
-                                                     : synthvol::model::CrfNodes::kReleased;
-  config.step.bf16 = text.precision == "bf16";
-  const absl::Status status = synthvol::model::Train(config);
-  if (!status.ok()) return synthvol::ReportError("synthvol-train", status);
-  return synthvol::kExitFine;
+  ApplyText(text, config);
+  return Finish(synthvol::model::Train(config));
 }

@@ -202,7 +202,7 @@ void TrainStep::CrfPhase(const std::vector<Sample>& samples, Losses& losses) {
       fake_embedding = g.Embed(s.batch.noise_crf, s.one_hot);
       const at::Tensor image = g.Render(g.Crop(fake_embedding, s.crop));
       fake_logit = d.Judge(image, {}, s.crop, /*training=*/true).logit;
-      real_embedding = EncodeWhole(networks_.encoder, s.batch.images);
+      real_embedding = networks_.encoder.EncodeWhole(s.batch.images);
       real_logit = d.Judge(s.image, {}, s.crop, /*training=*/true).logit;
     }
     const at::Tensor fake_loss =
@@ -246,14 +246,6 @@ void TrainStep::SubEncoderPhase(const std::vector<Sample>& samples, Losses& loss
     Report(losses, "sub_e", loss);
     (loss * share_).backward();
   });
-}
-
-at::Tensor EncodeWhole(const HalfEncoder& encoder, const at::Tensor& images) {
-  std::vector<at::Tensor> embeddings;
-  for (int64_t n = 0; n < images.size(0); ++n) {
-    embeddings.push_back(encoder.Encode(images.narrow(0, n, 1)));
-  }
-  return at::cat(embeddings, 0);
 }
 
 }  // namespace synthvol::model

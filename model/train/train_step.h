@@ -95,10 +95,6 @@ class TrainStep {
   double share_ = 1.0;
 };
 
-// Encodes whole real volumes [N,1,S,S,S] one by one and slab by slab, without a graph, for the
-// CRF's node features; equals HalfEncoder::Encode up to rounding.
-at::Tensor EncodeWhole(const HalfEncoder& encoder, const at::Tensor& images);
-
 }  // namespace synthvol::model
 
 #endif  // SYNTHVOL_MODEL_TRAIN_TRAIN_STEP_H_
