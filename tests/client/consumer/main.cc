@@ -23,5 +23,6 @@ int main(int argc, char** argv) {
     std::cerr << volumes.status() << "\n";
     return 1;
   }
-  for (const auto& volume : *volumes) std::cout << volume.header.seed() << " " << volume.sha256 << "\n";
+  for (const auto& volume : *volumes)
+    std::cout << volume.header.seed() << " " << volume.sha256 << "\n";
 }
