@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/reflection.h"
 
 namespace synthvol::server {
 namespace {
@@ -21,6 +22,7 @@ constexpr int kMaxStreams = 16;
 absl::StatusOr<std::unique_ptr<HealthListener>> HealthListener::Start(const std::string& address) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
+  SetReflection(false, builder);
   int port = 0;
   builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);

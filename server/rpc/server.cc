@@ -1,6 +1,5 @@
 #include "server/rpc/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
@@ -18,6 +17,7 @@
 #include "base/atomic_file.h"
 #include "server/config/config.h"
 #include "server/logging/log.h"
+#include "server/rpc/reflection.h"
 #include "server/scheduling/annotated_status.h"
 #include "server/security/credentials.h"
 
@@ -230,15 +230,8 @@ absl::Status Server::StartListening(const v1::ServerConfig& config) {
     health_->Attach(health_listener_->service());
   }
   grpc::EnableDefaultHealthCheckService(true);
-  if (config.reflection()) {
-    // Registers a plugin for every server that is built afterwards; once is enough.
-    static const bool reflection = [] {
-      grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-      return true;
-    }();
-    (void)reflection;
-  }
   grpc::ServerBuilder builder;
+  SetReflection(config.reflection(), builder);
   SetConnectionLimits(config.connections(), builder);
   // Otherwise two servers would share a port without a word.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);

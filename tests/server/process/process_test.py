@@ -233,6 +233,14 @@ def test_grpcurl_lists_describes_and_calls_through_reflection(server: ServerProc
     assert '"trailer"' in called.stdout
 
 
+def test_reflection_is_gone_when_switched_off(repository: Path, tmp_path: Path) -> None:
+    configuration = tmp_path / "quiet.json"
+    configuration.write_text('{"reflection": false}')
+    with ServerProcess(repository, "--config", str(configuration)) as server:
+        listed = grpcurl(server.target, "list")
+        assert listed.returncode != 0 and "reflection" in listed.stderr
+
+
 def test_metrics_are_clean_and_count(api: Api, repository: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
