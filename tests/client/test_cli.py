@@ -181,6 +181,11 @@ def test_interruption_at_random_points_over_many_volumes(fake_server: StartServe
     server = fake_server("--break-probability", "0.01", "--delay-ms", "1")
     choose = random.Random(3)
     kills = 0
+
+    def finished() -> int:
+        pattern = "*.npy" if format == "npy" else "*-seed-*"
+        return len(list((tmp_path / "broken").glob(pattern)))
+
     while True:
         command = [
             SYNTHVOL,
@@ -196,7 +201,12 @@ def test_interruption_at_random_points_over_many_volumes(fake_server: StartServe
             *arguments,
         ]
         process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        time.sleep(choose.uniform(0.1, 0.9) if kills < 8 else 60 if kills > 60 else 4)
+        # By progress, not by the clock: the eight kills lie within the 200 volumes on a machine of any speed.
+        goal = finished() + choose.randint(0, 20) if kills < 8 else 1000
+        deadline = time.monotonic() + 120
+        while process.poll() is None and finished() < goal and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(choose.uniform(0, 0.02) if kills < 8 else 0)
         if process.poll() is not None:
             break
         process.send_signal(choose.choice([signal.SIGKILL, signal.SIGTERM]))

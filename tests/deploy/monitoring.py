@@ -1,6 +1,7 @@
 """Proves rules and dashboard against a real Prometheus: every alert fires once, every dashboard query returns data.
 
-The rules are those of the chart with their times shortened (5m -> 20s and so on), nothing else. Alerts whose cause can be
+The rules are those of the chart with their times shortened (5m -> 20s and so on) and
+the wait limit lowered, so that a quiet machine fires them. Alerts whose cause can be
 made here come from real servers; the causes that need a broken device or a day of history come from a page of metrics that
 this program serves as job "synthvol-page". The output says which is which.
 """
