@@ -142,9 +142,17 @@ def test_highdicom_reads_a_volume(written: dict[tuple[str, str], Series], storag
     np.testing.assert_allclose(lps, expected.affine, atol=1e-5)
 
 
-# Debian's dcm2niix has neither JPEG-LS nor deflate.
-@pytest.mark.parametrize("syntax", ["explicit", "implicit", "rle"])
-@pytest.mark.parametrize("storage", STORAGES)
+# Debian's dcm2niix has neither JPEG-LS nor deflate, and of a multi-frame RLE image it decodes garbage where pydicom
+# and GDCM find the pixels bit for bit (test_pydicom_decodes_every_bit, test_gdcm_gives_the_voxels_and_grid_of_the_nifti).
+@pytest.mark.parametrize(
+    ("storage", "syntax"),
+    [
+        (storage, syntax)
+        for storage in STORAGES
+        for syntax in ("explicit", "implicit", "rle")
+        if (storage, syntax) != ("enhanced", "rle")
+    ],
+)
 def test_dcm2niix_makes_the_same_nifti(
     written: dict[tuple[str, str], Series], tmp_path: Path, storage: str, syntax: str
 ) -> None:
