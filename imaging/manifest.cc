@@ -182,8 +182,9 @@ absl::Status ParseItems(const Json& items, const std::string& where, DatasetMani
     }
     const auto classes = static_cast<int64_t>(manifest->class_names.size());
     if (item->label.has_value() && *item->label >= classes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(place, ": label: expected one of the ", classes, " class_names"));
+      return absl::InvalidArgumentError(absl::StrCat(place, ": label: ", *item->label,
+                                                     ": expected one of the ", classes,
+                                                     " class_names (0 to ", classes - 1, ")"));
     }
     manifest->items.push_back(*std::move(item));
   }

@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "items[0]: split: expected \"train\""},
         BadManifest{"spacing", "1.5,", "-1.5,", "items[0]: spacing_mm: expected positive numbers"},
         BadManifest{"label", "\"label\": 1", "\"label\": 2",
-                    "items[0]: label: expected one of the 2"},
+                    "expected one of the 2 class_names (0 to 1)"},
         BadManifest{"negative_label", "\"label\": 1", "\"label\": -1",
                     "items[0]: label: expected an integer"},
         BadManifest{"items", "\"items\": [", "\"items\": 3, \"x\": [", "items: expected an array"},

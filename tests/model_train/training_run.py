@@ -229,7 +229,7 @@ class TrainingRun(unittest.TestCase):
         table = [
             (other, once, ("manifest.json", "32", "--size is 64")),
             (few, once, ("1 training volumes", "--batch-size")),
-            (some, [*once, "--num-classes", "2"], ("class 7", "00004.npy", "0 to 1")),
+            (some, [*once, "--num-classes", "2"], ("items[4]: label: 7", "0 to 1")),
             (self.data, [*once, "--num-classes", "2"], ("no class for", "00000.npy")),
             (self.data, [*once, "--num-classes", "2", "--labels", str(partial)], ("labels.csv", "00002.npy")),
             (self.folder / "nowhere", once, ("nowhere", "synthvol-prepare")),
