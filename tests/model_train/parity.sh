@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# synthvol-parity on the golden files: crf-gan-64 with its training, forward figures of larger ones.
+# synthvol-parity on the golden files: CRF-GAN with its training iterations, HA-GAN's forward figures.
 set -euo pipefail
 golden=${SYNTHVOL_SHARED_DIR:?}/golden
 parity=${SYNTHVOL_BIN_DIR:?}/synthvol-parity
@@ -7,8 +7,10 @@ if [ ! -d "$golden" ]; then
   echo "skip: $golden is not here"
   exit 77
 fi
-"$parity" "$golden/crf-gan-64.json" | tail -n 1
-for name in crf-gan-128 crf-gan-256 ha-gan-128; do
+for name in crf-gan-64 crf-gan-128 crf-gan-256; do
+  "$parity" "$golden/$name.json" | tail -n 1
+done
+for name in ha-gan-128 ha-gan-256; do
   "$parity" --forward-only "$golden/$name.json" | tail -n 1
 done
 # An altered layer: the generator's first weights from another stream.
