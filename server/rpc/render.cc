@@ -46,16 +46,16 @@ RenderResult RenderVolume(const ServiceContext& context, const SynthesisPlan& pl
   input.start_slice = first_slice;
   // A status of ours that comes back through Synthesize is not the device's.
   absl::Status ours;
-  // Most of the time goes by before the first slab: a deadline or a cancellation must bite there
-  // too.
-  input.interrupted = [&] {
-    ours = turn.Check();
+  const auto check = [&] {
+    if (ours.ok()) ours = turn.Check();
     return ours;
   };
+  // Most of the time goes by before the first slab: a deadline or a cancellation must bite there
+  // too.
+  input.interrupted = check;
   const absl::Time begin = absl::Now();
   const absl::Status status = synthesizer.Synthesize(input, kind, [&](const model::Slab& slab) {
-    ours = turn.Check();
-    if (ours.ok()) ours = callback(slab);
+    if (check().ok()) ours = callback(slab);
     return ours;
   });
   if (!ours.ok()) return {ours, false};
