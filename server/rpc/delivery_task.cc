@@ -36,16 +36,8 @@ DeliveryTask::DeliveryTask(const ServiceContext* context, const Destinations* de
       next_volume_(plan_.start_volume) {}
 
 TaskSpec DeliveryTask::Spec(absl::Time deadline) const {
-  TaskSpec spec;
-  spec.id = id_;
-  spec.name = plan_.request_id;
-  spec.tenant = call_.tenant;
-  spec.priority = plan_.priority;
-  spec.turns = plan_.count - plan_.start_volume;
-  spec.bytes = EstimateVolumeBytes(plan_, model_->config.size);
-  spec.service_key = ServiceKey(plan_, *model_);
-  spec.deadline = deadline;
-  return spec;
+  return MakeTaskSpec(id_, call_, plan_, *model_, EstimateVolumeBytes(plan_, model_->config.size),
+                      deadline);
 }
 
 TurnResult DeliveryTask::Run(Turn& turn) {

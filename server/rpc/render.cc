@@ -1,5 +1,6 @@
 #include "server/rpc/render.h"
 
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -22,11 +23,25 @@ RenderResult Judge(absl::Status status) {
   return {status, false};
 }
 
-}  // namespace
-
 std::string ServiceKey(const SynthesisPlan& plan, const ServableModel& model) {
   return absl::StrCat(model.name, "@", model.version, "/", v1::VolumeFormat_Name(plan.format), "/",
                       ToString(plan.precision));
+}
+
+}  // namespace
+
+TaskSpec MakeTaskSpec(uint64_t id, const Call& call, const SynthesisPlan& plan,
+                      const ServableModel& model, uint64_t bytes, absl::Time deadline) {
+  TaskSpec spec;
+  spec.id = id;
+  spec.name = plan.request_id;
+  spec.tenant = call.tenant;
+  spec.priority = plan.priority;
+  spec.turns = plan.count - plan.start_volume;
+  spec.bytes = bytes;
+  spec.service_key = ServiceKey(plan, model);
+  spec.deadline = deadline;
+  return spec;
 }
 
 RenderResult RenderVolume(const ServiceContext& context, const SynthesisPlan& plan,

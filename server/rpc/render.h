@@ -2,10 +2,12 @@
 #ifndef SYNTHVOL_SERVER_RPC_RENDER_H_
 #define SYNTHVOL_SERVER_RPC_RENDER_H_
 
+#include <cstdint>
 #include <memory>
-#include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/rpc/call.h"
 #include "server/rpc/service_context.h"
 #include "server/scheduling/task.h"
 
@@ -25,8 +27,10 @@ RenderResult RenderVolume(const ServiceContext& context, const SynthesisPlan& pl
                           int64_t first_slice, model::OutputKind kind, Turn& turn,
                           const model::SlabCallback& callback);
 
-// Returns the key under which such volumes are timed: model, version, format, precision.
-std::string ServiceKey(const SynthesisPlan& plan, const ServableModel& model);
+// Returns what the scheduler needs to know of a request: one turn a volume, timed under model,
+// version, format and precision. `bytes` is what the request holds while it is open.
+TaskSpec MakeTaskSpec(uint64_t id, const Call& call, const SynthesisPlan& plan,
+                      const ServableModel& model, uint64_t bytes, absl::Time deadline);
 
 }  // namespace synthvol::server
 

@@ -22,17 +22,10 @@ SynthesisTask::SynthesisTask(const ServiceContext* context, TaskId id, Call call
       next_volume_(plan_.start_volume) {}
 
 TaskSpec SynthesisTask::Spec(absl::Time deadline) const {
-  TaskSpec spec;
-  spec.id = id_;
-  spec.name = plan_.request_id;
-  spec.tenant = call_.tenant;
-  spec.priority = plan_.priority;
-  spec.turns = plan_.count - plan_.start_volume;
-  spec.bytes =
-      std::min(spec.turns * volume_bytes_, std::max(volume_bytes_, context_->stream_buffer_bytes));
-  spec.service_key = ServiceKey(plan_, *model_);
-  spec.deadline = deadline;
-  return spec;
+  const uint64_t turns = plan_.count - plan_.start_volume;
+  const uint64_t bytes =
+      std::min(turns * volume_bytes_, std::max(volume_bytes_, context_->stream_buffer_bytes));
+  return MakeTaskSpec(id_, call_, plan_, *model_, bytes, deadline);
 }
 
 TurnResult SynthesisTask::Run(Turn& turn) {
