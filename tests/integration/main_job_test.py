@@ -61,12 +61,12 @@ class Server:
             self.process = subprocess.Popen(
                 [BIN / "synthvol-server", "--model-repository", self.repository, "--listen", self.address,
                  "--metrics", f"127.0.0.1:{self.metrics_port}"], stdout=log, stderr=log)
-        for _ in range(200):
+        for _ in range(600):
             if run("synthvol-server", "--probe", self.address, check=False).returncode == 0:
                 return
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
-        raise AssertionError(f"no healthy server after 20 s: {self.log.read_text()}")
+        raise AssertionError(f"no healthy server after a minute: {self.log.read_text()}")
 
     def kill(self) -> None:
         assert self.process is not None
@@ -189,13 +189,13 @@ def test_orthanc_stores_one_study_one_series(series: list[Path], work: Path) -> 
 
 
 def wait_for(url: str) -> None:
-    for _ in range(200):
+    for _ in range(600):
         try:
             urllib.request.urlopen(url, timeout=2).read()
             return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"{url} did not answer in 20 s")
+    raise AssertionError(f"{url} did not answer in a minute")
 
 
 def grpcurl(server: Server, *arguments: str) -> str:
@@ -228,7 +228,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_killed_server_and_restart_give_the_same_bytes(server: Server, work: Path) -> None:
-    count = 12
+    count = 60
     whole = digests(generate(server, "npy", work / "whole", seed=100, count=count))
     assert len(whole) == count
     client = subprocess.Popen(
@@ -245,6 +245,54 @@ def test_killed_server_and_restart_give_the_same_bytes(server: Server, work: Pat
     _, errors = client.communicate(timeout=120)
     assert client.returncode == 0, errors.decode()
     assert digests(work / "broken") == whole
+
+
+PHANTOMS = ("synthvol-prepare", "--phantom", 8, "--size", SIZE)
+
+
+def data_of(folder: Path) -> dict[str, str]:
+    """Digest by name of every file below."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def prepared(work: Path) -> Path:
+    run(*PHANTOMS, "--output", work / "prepared")
+    return work / "prepared"
+
+
+def test_prepare_on_a_full_disk_loses_nothing(work: Path, prepared: Path) -> None:
+    disk = work / "disk"
+    disk.mkdir()
+    # Room for three volumes of eight.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={3 * 2 * SIZE**3 + (200 << 10)}", "tmpfs", disk], check=True)
+    try:
+        full = run(*PHANTOMS, "--output", disk / "data", check=False)
+        assert full.returncode == 1
+        assert "No space left on device" in full.stderr.strip().splitlines()[-1], full.stderr
+        assert not (disk / "data/manifest.json").exists(), "an unfinished data set must not look complete"
+        kept = {path.name: path.stat().st_mtime_ns for path in (disk / "data/volumes").glob("*.npy")}
+        assert len(kept) == 3
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        run(*PHANTOMS, "--output", disk / "data")
+        for name, written in kept.items():
+            assert (disk / "data/volumes" / name).stat().st_mtime_ns == written, f"{name} was done again"
+        assert data_of(disk / "data") == data_of(prepared)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_prepare_killed_and_run_again_gives_the_same_data(work: Path, prepared: Path) -> None:
+    folder = work / "killed"
+    process = subprocess.Popen([BIN / PHANTOMS[0], *map(str, PHANTOMS[1:]), "--output", folder],
+                               stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(list(folder.glob("volumes/*.npy"))) < 2:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    run(*PHANTOMS, "--output", folder)
+    assert data_of(folder) == data_of(prepared)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
