@@ -2,7 +2,8 @@
 
 Copies the binaries, every shared library that the loader resolves for them, the licences and dpkg status entries of the
 owning Debian packages, certificates and a passwd file into ROOT/0; with --layers N, libraries above 50 MB are dealt out
-to ROOT/1 .. ROOT/N-1, so that no image layer grows beyond 2 GB. Writes usr/share/sbom/NAME.spdx.json (SPDX 2.3). All
+to ROOT/1 .. ROOT/N-1, so that no image layer grows beyond 2 GB; what --own-layer names, and the large libraries that only it
+needs, go to ROOT/N, so that images which differ only in those share the others. Writes usr/share/sbom/NAME.spdx.json (SPDX 2.3). All
 times are set to SOURCE_DATE_EPOCH: the same build gives the same files.
 """
 
@@ -80,6 +81,7 @@ class Collector:
     def add_library(self, path: Path) -> None:
         """Copies a library that is opened at run time, and what it loads."""
         self.place(path, OWN / path.name)
+        self.foreign[str(OWN / path.name)] = path.resolve()
         self.add_closure(path)
 
     def add_closure(self, path: Path) -> None:
@@ -128,7 +130,9 @@ class Collector:
             if file.read(4) != b"\x7fELF":
                 destination.chmod(0o644)
                 return
-        if not str(source).startswith(("/usr/lib/x86_64", "/lib/x86_64", "/lib64", "/usr/lib64")):  # Debian's are stripped already.
+        # Debian's and NVIDIA's are stripped already; left as they are, their hashes are those that their makers publish.
+        untouched = ("/usr/lib/x86_64", "/lib/x86_64", "/lib64", "/usr/lib64", str(self.deps / "libtorch/nvidia"))
+        if not str(source).startswith(untouched):
             run("strip", "--strip-unneeded", str(destination))
             own_path = "$ORIGIN/../lib/synthvol" if target.parts[1] == "bin" else "$ORIGIN"
             run("patchelf", "--set-rpath", own_path, str(destination))
@@ -167,16 +171,21 @@ class Collector:
         run("ldconfig", "-r", str(self.root))
         shutil.rmtree(self.root / "var/cache/ldconfig", ignore_errors=True)
 
-    def deal_layers(self, count: int) -> None:
-        """Moves large libraries into further layers, none beyond the limit."""
-        sizes = [0] * count
-        for layer in range(1, count):
-            (self.root.parent / str(layer) / OWN).mkdir(parents=True)
-        large = [path for path in (self.root / OWN).iterdir() if path.stat().st_size > LARGE_BYTES] if count > 1 else []
-        for path in sorted(large, key=lambda entry: (-entry.stat().st_size, entry.name)):
-            layer = min(range(1, count), key=lambda index: sizes[index])
+    def own_libraries(self) -> set[Path]:
+        """Returns the libraries that no Debian package owns, as they stand in the first layer."""
+        return set((self.root / OWN).iterdir())
+
+    def deal_layers(self, count: int, common: set[Path]) -> None:
+        """Moves the large ones of `common` into layers 1 to count - 1, large others into layer `count`; none beyond the limit."""
+        sizes = [0] * (count + 1)
+        large = sorted((path for path in self.own_libraries() if path.stat().st_size > LARGE_BYTES),
+                       key=lambda path: (-path.stat().st_size, path.name))
+        for path in large if count > 1 else []:
+            layer = min(range(1, count), key=lambda index: sizes[index]) if path in common else count
             sizes[layer] += path.stat().st_size
-            shutil.move(path, self.root.parent / str(layer) / OWN / path.name)
+            target = self.root.parent / str(layer) / OWN
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target / path.name)
         if max(sizes) > LAYER_LIMIT_BYTES:
             sys.exit(f"collect_runtime: a layer of {max(sizes) >> 20} MiB; raise --layers")
 
@@ -248,6 +257,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--binary", type=Path, action="append", required=True)
     parser.add_argument("--library", action="append", default=[], help="opened at run time: a path, or a glob of wheel libraries")
+    parser.add_argument("--own-layer", action="append", default=[], help="as --library, in a layer of its own")
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--wheels", type=Path, action="append", default=[])
     options = parser.parse_args()
@@ -261,9 +271,13 @@ def main() -> None:
     for pattern in options.library:
         for path in collector.find(pattern):
             collector.add_library(path)
+    common = collector.own_libraries()
+    for pattern in options.own_layer:
+        for path in collector.find(pattern):
+            collector.add_library(path)
     collector.add_debian_facts()
     collector.add_system_files()
-    collector.deal_layers(options.layers)
+    collector.deal_layers(options.layers, common)
     lock = {fields[1]: fields[0] for line in (here / "packages.lock").read_text().splitlines() if (fields := line.split())[0] != "#"}
     wheels = wheel_versions([requirements / "libtorch.txt", requirements / "cuda-compiler.txt", *options.wheels])
     sbom(collector, options.name, lock, wheels, epoch)

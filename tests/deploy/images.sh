@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds images by the Dockerfile's own steps with buildah (no Docker engine, no registry) and looks at what came out: sizes,
 # layers, configuration, SBOM, and the server running as its non-root user on a read-only root while a client gets volumes.
-#   SYNTHVOL_IMAGES="server-cpu client trainer-cuda" tests/deploy/images.sh      (default: server-cpu client)
-# SYNTHVOL_REPRODUCE=1 builds a second time without any cached layer and compares every file.
+#   SYNTHVOL_IMAGES="server-cpu client server-cuda trainer-cuda" tests/deploy/images.sh      (default: server-cpu client)
+# The CUDA images download 2 GB of wheels and take 20 GB of disk while they are made.
+# SYNTHVOL_REPRODUCE=1 builds server-cpu a second time, in another folder and without ccache, and compares every file.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=${K8S_ROOT:-$HOME/.cache/synthvol-k8s}
@@ -16,7 +17,7 @@ mkdir -p "$store"
 export SOURCE_DATE_EPOCH=1763164800
 version=$(sed -n 's/^appVersion: "\(.*\)"/\1/p' helm/synthvol/Chart.yaml)
 commit=$(git rev-parse --short=12 HEAD)
-b() { nice -n 19 buildah --root "$store/store/root" --runroot "$store/store/run" --storage-driver overlay "$@"; }
+b() { nice -n 10 buildah --root "$store/store/root" --runroot "$store/store/run" --storage-driver overlay "$@"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
 work=$(mktemp -d)
 containers=()
@@ -46,33 +47,47 @@ tag_of() {
     *) echo "docker.io/synthvol/${1%-*}:$version-${1##*-}" ;;
   esac
 }
+# What the images of this run need of the build.
+wanted=${SYNTHVOL_IMAGES:-server-cpu client}
+case $wanted in
+  *cuda*) programs=all ;;
+  *) programs="synthvol-server synthvol-random-model synthvol" ;;
+esac
 # build TARGET TAG [FLAG...]
 build() {
   local target=$1 tag=$2; shift 2
   b bud --format docker --layers --isolation chroot --pull-never "${mounts[@]}" --build-arg "SYNTHVOL_COMMIT=$commit" \
-    --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=${SYNTHVOL_BUILD_TARGETS:-all}" --target "$target" --tag "$tag" "$@" . \
+    --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=$programs" --target "$target" --tag "$tag" "$@" . \
     >"$store/$target.log" 2>&1 || { tail -n 20 "$store/$target.log" >&2; fail "build of $target; the whole log is $store/$target.log"; }
 }
 # Mounts an image's root and prints where.
 mount_image() { local id; id=$(b from --pull-never "$1"); containers+=("$id"); b mount "$id"; }
 
-for target in ${SYNTHVOL_IMAGES:-server-cpu client}; do
+# Every path with its kind, mode, time and link, then every file with its digest; but not the files that a running container gets.
+list_files() {
+  (cd "$1" && find . -mindepth 1 ! -path './etc/hosts' ! -path './etc/resolv.conf' ! -path './run*' ! -path './proc*' ! -path './sys*' ! -path './dev*' \
+    -printf '%p %y %m %U:%G %T@ %l\n' | LC_ALL=C sort && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+}
+for target in $wanted; do
   tag=$(tag_of "$target")
   build "$target" "$tag"
   tree=$(mount_image "$tag")
   b inspect --type image --format '{{json .Docker}}' "$tag" >"$work/$target.json"
   "$python" tests/deploy/check_image.py --target "$target" --root "$tree" --config "$work/$target.json"
   b push --quiet "$tag" "docker-archive:$work/$target.tar:$tag" && mv "$work/$target.tar" "$store/$target.tar"
-  echo "$target: $(du -sm --apparent-size "$tree" | cut -f1) MiB unpacked"
-  (cd "$tree" && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$work/$target.files"
-  if [ "${SYNTHVOL_REPRODUCE:-0}" = 1 ]; then
-    build "$target" "localhost/again-$target" --no-cache
-    again=$(mount_image "localhost/again-$target")
-    (cd "$again" && find . -type f -print0 | sort -z | xargs -0 sha256sum) | diff - "$work/$target.files" ||
-      fail "$target: a second build gave other files"
-    echo "$target: a second build gave the same $(wc -l <"$work/$target.files") files"
-  fi
+  tar -tvf "$store/$target.tar" | awk -v t="$target" '/layer|\.tar$/ && $3 > 4096 {n++; sum += $3; if ($3 > most) most = $3; line = line sprintf(" %.1f", $3 / 1e6)}
+    END {printf "%s: layers of%s MB, %.1f MB in all\n", t, line, sum / 1e6; exit most >= 2e9}' || fail "$target: a layer above 2 GB"
 done
+
+if [ "${SYNTHVOL_REPRODUCE:-0}" = 1 ]; then
+  tag=$(tag_of server-cpu)
+  list_files "$(mount_image "$tag")" >"$work/first.files"
+  programs="synthvol-server synthvol-random-model"
+  build server-cpu localhost/again --build-arg SOURCE_FOLDER=/elsewhere/second --build-arg WITHOUT_CCACHE=1
+  list_files "$(mount_image localhost/again)" >"$work/second.files"
+  diff "$work/first.files" "$work/second.files" || fail "server-cpu: a second build gave other files"
+  echo "server-cpu: a second build in another folder, without ccache, gave the same $(grep -c '^[0-9a-f]\{64\} ' "$work/second.files") files"
+fi
 
 # The server's own root file system, mounted read-only, as its own user, in namespaces of its own.
 server=$(mount_image "$(tag_of server-cpu)")
@@ -95,17 +110,26 @@ exec setpriv --no-new-privs chroot --userspec=65532:65532 --groups=65532 "$root"
 R
 chmod +x "$work/run"
 inside() { local tree=$1; shift; unshare --mount "$work/run" "$tree" "$work/models" "$work/out" "$@"; }
-inside "$server" /usr/bin/synthvol-random-model --size=64 --channels=8 --keep --output=/models/demo/1
+inside "$server" /usr/bin/synthvol-random-model --size=64 --channels=8 --keep --output=/models/thorax/1
 # Not through inside(): the process itself is wanted, not a shell around it.
 unshare --mount "$work/run" "$server" "$work/models" "$work/out" \
-  /usr/bin/synthvol-server --model-repository=/models --listen=127.0.0.1:21610 --metrics=127.0.0.1:21611 >"$work/server.log" 2>&1 &
+  /usr/bin/synthvol-server --model-repository=/models --listen=127.0.0.1:0 --metrics=127.0.0.1:0 >"$work/server.log" 2>&1 &
 server_pid=$!
-for _ in $(seq 1 60); do inside "$server" /usr/bin/synthvol-server --probe 127.0.0.1:21610 2>/dev/null && break; sleep 1; done
-inside "$server" /usr/bin/synthvol-server --probe 127.0.0.1:21610 || { cat "$work/server.log"; fail "the server in its image is not healthy"; }
-for format in nifti dicom; do
-  inside "$client" /usr/bin/synthvol generate --server=127.0.0.1:21610 --model=demo --seed=0 --count=1 --format=$format --output=/tmp/out/$format
+address=
+for _ in $(seq 1 240); do
+  address=$(sed -n 's/.*"event":"listening","address":"\([^"]*\)".*/\1/p' "$work/server.log")
+  [ -n "$address" ] && inside "$server" /usr/bin/synthvol-server --probe "$address" 2>/dev/null && break
+  kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log"; fail "the server in its image ended"; }
+  sleep .5
 done
+inside "$server" /usr/bin/synthvol-server --probe "$address" || { cat "$work/server.log"; fail "the server in its image is not healthy"; }
+# What scripts/demo asks for.
+ask=(/usr/bin/synthvol generate --server="$address" --model=thorax)
+inside "$client" "${ask[@]}" --seed=1 --count=1 --format=dicom --output=/tmp/out/dicom
+inside "$client" "${ask[@]}" --seed=1 --count=1 --format=nifti --output=/tmp/out/nifti
+inside "$client" "${ask[@]}" --seed=1 --count=4 --format=png --output=/tmp/out/png
 find "$work/out" -type f | sed 's/.*\.//' | sort | uniq -c
+[ "$(find "$work/out" -name '*.dcm' | wc -l)" -eq 64 ] || fail "expected a series of 64 slices"
 owner=$(stat -c %u "/proc/$server_pid")
 [ "$owner" = 65532 ] || fail "the server runs as user $owner"
 if inside "$server" /usr/bin/synthvol-random-model --size=64 --channels=8 --output=/etc/model 2>"$work/refused"; then

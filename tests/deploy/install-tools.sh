@@ -11,7 +11,7 @@ export PATH=/usr/local/go/bin:$PATH GOTOOLCHAIN=local GOBIN=$K8S_ROOT/bin GOFLAG
 export GOPATH=${GOPATH:-$K8S_ROOT/gopath} GOCACHE=${GOCACHE:-$K8S_ROOT/gocache}
 mkdir -p "$K8S_ROOT/bin" "$K8S_ROOT/crds"
 
-if [ ! -x "$GOBIN/coredns" ] || [ ! -x "$GOBIN/kubelet" ]; then
+if [ ! -x "$GOBIN/kubelet" ] || [ ! -x "$GOBIN/kubeconform" ]; then
   [ -x "$shared/k8s/install.sh" ] ||
     { echo "install-tools: no $shared/k8s/install.sh: the control plane cannot be built here" >&2; exit 77; }
   nice -n 19 "$shared/k8s/install.sh"
@@ -19,19 +19,47 @@ fi
 go_tool() { [ -x "$GOBIN/$1" ] || (cd /tmp && nice -n 19 go install -trimpath -ldflags "-s -w" "$2"); }
 go_tool kube-score github.com/zegl/kube-score/cmd/kube-score@v1.20.0
 go_tool helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
-if [ ! -x "$GOBIN/helm-unittest" ]; then
-  # A replace directive, which `go install` refuses, needs a module of our own around it.
-  mkdir -p "$K8S_ROOT/src/unittest"
-  cd "$K8S_ROOT/src/unittest"
-  cat >go.mod <<'M'
-module unittest
-go 1.24.0
-require github.com/helm-unittest/helm-unittest v1.1.2
-replace github.com/vmware-labs/yaml-jsonpath v0.3.2 => github.com/helm-unittest/yaml-jsonpath v0.4.0
+# wrapped PROGRAM PACKAGE GO_MOD_LINES [GO_LD_FLAGS]: builds a program out of a module of our own, for what `go install` refuses:
+# replace and exclude directives, and modules whose list of versions is not served.
+wrapped() {
+  local program=$1 package=$2 requirements=$3 flags=${4:-}
+  [ -x "$GOBIN/$program" ] && return
+  mkdir -p "$K8S_ROOT/src/$program"
+  (
+    cd "$K8S_ROOT/src/$program"
+    printf 'module wrapped\ngo 1.24.0\n%s\n' "$requirements" >go.mod
+    printf '//go:build tools\npackage wrapped\nimport _ "%s"\n' "$package" >tools.go
+    go mod tidy
+    nice -n 19 go build -trimpath -ldflags "-s -w $flags" -o "$GOBIN/$program" "$package"
+  )
+}
+wrapped helm-unittest github.com/helm-unittest/helm-unittest/cmd/helm-unittest "require github.com/helm-unittest/helm-unittest v1.1.2
+replace github.com/vmware-labs/yaml-jsonpath v0.3.2 => github.com/helm-unittest/yaml-jsonpath v0.4.0"
+wrapped prometheus-adapter sigs.k8s.io/prometheus-adapter/cmd/adapter "require sigs.k8s.io/prometheus-adapter v0.12.0"
+wrapped docker-compose github.com/docker/compose/v2/cmd "require github.com/docker/compose/v2 v2.39.4
+exclude (
+	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc
+	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2
+)" "-X github.com/docker/compose/v2/internal.Version=v2.39.4"
+if [ ! -x "$GOBIN/coredns" ]; then
+  # Only the plugins that the node's configuration names: the stock program brings every cloud's libraries.
+  mkdir -p "$K8S_ROOT/src/coredns"
+  cd "$K8S_ROOT/src/coredns"
+  printf 'module wrapped\ngo 1.24.0\nrequire github.com/coredns/coredns v1.12.4\n' >go.mod
+  cat >main.go <<'M'
+package main
+
+import (
+	"github.com/coredns/coredns/coremain"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+)
+
+func main() { coremain.Run() }
 M
-  printf '//go:build tools\npackage u\nimport _ "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"\n' >tools.go
   go mod tidy
-  nice -n 19 go build -trimpath -ldflags "-s -w" -o "$GOBIN/helm-unittest" github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+  nice -n 19 go build -trimpath -ldflags "-s -w" -o "$GOBIN/coredns" .
 fi
 
 # module PATH@VERSION: downloads a Go module and prints its folder.
@@ -53,3 +81,6 @@ if [ ! -f "$K8S_ROOT/schemas/.complete" ]; then
   done
   touch "$K8S_ROOT/schemas/.complete"
 fi
+# Not in any Go module that is served: judged where somebody has put it there.
+podmonitorings=$K8S_ROOT/crds/monitoring.googleapis.com_podmonitorings.yaml
+if [ -f "$podmonitorings" ]; then "$python" "$here/schemas.py" --crd "$podmonitorings" --out "$K8S_ROOT/schemas/crd"; fi
