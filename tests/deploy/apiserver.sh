@@ -20,7 +20,7 @@ step() { printf '== %s\n' "$*"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
 # expect WANTED COMMAND...: the command's output is what was wanted.
 expect() { local wanted=$1 got; shift; got=$("$@"); [ "$got" = "$wanted" ] || fail "wanted '$wanted', got '$got': $*"; echo "ok $* = $got"; }
-eventually() { local wanted=$1 got=; shift; for _ in $(seq 1 120); do got=$("$@" 2>/dev/null || true); [ "$got" = "$wanted" ] && { echo "ok $* = $got"; return; }; sleep .5; done; fail "wanted '$wanted', got '$got': $*"; }
+eventually() { local wanted=$1 got='' end=$((SECONDS + 240)); shift; while [ "$SECONDS" -lt "$end" ]; do got=$("$@" 2>/dev/null || true); [ "$got" = "$wanted" ] && { echo "ok $* = $got"; return; }; sleep .5; done; fail "wanted '$wanted', got '$got': $*"; }
 
 step "control plane $(kube-apiserver --version)"
 "$shared/k8s/up.sh" up
@@ -52,7 +52,7 @@ done
 
 step "install on GPU nodes, two pods, with monitoring"
 flags=(--namespace "$namespace" --values "$chart/ci/gpu-values.yaml" --values "$chart/ci/monitoring-values.yaml" --set replicaCount=2 --set models.source=demo
-  --set-json 'gpu.nodeSelector={}' --wait --timeout 120s)
+  --set-json 'gpu.nodeSelector={}' --wait --timeout 400s)
 helm install demo "$chart" "${flags[@]}" >"$K8S_RUN/install" 2>&1 || { cat "$K8S_RUN/install"; k get pods,events; fail "helm install"; }
 grep -i 'warning: would violate' "$K8S_RUN/install" && fail "Pod Security warned"
 expect 2 k get deployment demo-synthvol -o 'jsonpath={.status.readyReplicas}'
@@ -78,13 +78,13 @@ grep -o "Cannot evict pod as it would violate the pod's disruption budget." "$K8
 kubectl uncordon fake-0 fake-1 >/dev/null
 
 step "upgrade and rollback"
-k rollout status deployment/demo-synthvol --timeout=60s >/dev/null
+k rollout status deployment/demo-synthvol --timeout=300s >/dev/null
 checksum() { k get deployment demo-synthvol -o 'jsonpath={.spec.template.metadata.annotations.checksum/config}'; }
 before=$(checksum)
 helm upgrade demo "$chart" "${flags[@]}" --set server.config.queue.max_requests=64 >/dev/null
 [ "$(checksum)" != "$before" ] || fail "a changed configuration did not change the pods"
 expect 2 k get deployment demo-synthvol -o 'jsonpath={.status.updatedReplicas}'
-helm rollback demo 1 --namespace "$namespace" --wait --timeout 120s >/dev/null
+helm rollback demo 1 --namespace "$namespace" --wait --timeout 400s >/dev/null
 expect "$before" checksum
 expect 2 k get deployment demo-synthvol -o 'jsonpath={.status.readyReplicas}'
 
@@ -104,7 +104,7 @@ kubectl apply -f - >/dev/null <<Y
 Y
 helm install bulk "$chart" --namespace "$namespace" --set replicaCount=0 --set bulk.enabled=true --set bulk.outputClaim=datasets --set bulk.shards=5 >/dev/null
 job=$(k get jobs -l app.kubernetes.io/instance=bulk -o 'jsonpath={.items[0].metadata.name}')
-k wait --for=condition=Complete "job/$job" --timeout=60s >/dev/null
+k wait --for=condition=Complete "job/$job" --timeout=300s >/dev/null
 expect 0-4 k get job "$job" -o 'jsonpath={.status.completedIndexes}'
 
 step "uninstall leaves nothing"

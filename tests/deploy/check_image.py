@@ -1,6 +1,6 @@
 """Checks an unpacked image: user, labels, health check, entry point, no shell or package manager, complete SBOM.
 
-    check_image.py --target server-cpu --root MOUNTED --config CONFIG.json
+    check_image.py --target server-cpu --root MOUNTED --config INSPECTED.json      (of buildah inspect --type image)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args()
-    config = json.loads(options.config.read_text(encoding="utf-8"))["config"]
+    config = json.loads(options.config.read_text(encoding="utf-8"))["Docker"]["config"]
     problems: list[str] = []
 
     def check(condition: bool, message: str) -> None:

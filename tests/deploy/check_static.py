@@ -105,6 +105,8 @@ def check_values() -> None:
         {"bulk": {"enabled": True}},
         {"bulk": {"seed": 2**32}},
         {"trainer": {"enabled": True, "dataClaim": "d"}},
+        # One process in each pod uses one GPU.
+        {"trainer": {"enabled": True, "dataClaim": "d", "outputClaim": "o", "gpus": 8}},
         {"image": {"digest": "sha256:1"}},
         {"drain": {"longestVolumeSeconds": 0}},
         {"securityUser": 0},

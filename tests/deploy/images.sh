@@ -72,7 +72,7 @@ for target in $wanted; do
   tag=$(tag_of "$target")
   build "$target" "$tag"
   tree=$(mount_image "$tag")
-  b inspect --type image --format '{{json .Docker}}' "$tag" >"$work/$target.json"
+  b inspect --type image "$tag" >"$work/$target.json"
   "$python" tests/deploy/check_image.py --target "$target" --root "$tree" --config "$work/$target.json"
   b push --quiet "$tag" "docker-archive:$work/$target.tar:$tag" && mv "$work/$target.tar" "$store/$target.tar"
   tar -tvf "$store/$target.tar" | awk -v t="$target" '/layer|\.tar$/ && $3 > 4096 {n++; sum += $3; if ($3 > most) most = $3; line = line sprintf(" %.1f", $3 / 1e6)}

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Runs the chart on one real node (shared/k8s/node.sh: containerd, kubelet, kube-proxy, CoreDNS in a private network
 # namespace) from the images that tests/deploy/images.sh built: gRPC probes, helm test, a rolling update under load
-# without a failed request, a pod killed in mid-volume and resumed, TLS with the probes still green.
+# without a failed request, a pod killed in mid-volume and resumed, TLS with the probes still green, and the HPA scaling
+# on the queue's metric by way of a real Prometheus and prometheus-adapter.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export K8S_ROOT=${K8S_ROOT:-$HOME/.cache/synthvol-k8s}
 shared=${SYNTHVOL_SHARED_DIR:-$PWD/../shared}
 export K8S_BIN=$K8S_ROOT/bin K8S_RUN=$K8S_ROOT/run-real
 [ -x "$shared/k8s/node.sh" ] || { echo "skipped: no $shared/k8s/node.sh"; exit 77; }
-for tool in kubelet kube-proxy helm; do
+for tool in kubelet kube-proxy helm coredns prometheus-adapter; do
   [ -x "$K8S_BIN/$tool" ] || { echo "skipped: no $K8S_BIN/$tool; scripts/test-kubernetes tools builds it"; exit 77; }
 done
-for tool in containerd runc conntrack iptables; do
-  command -v "$tool" >/dev/null || { echo "skipped: no $tool (apt-get install containerd runc containernetworking-plugins iptables conntrack)"; exit 77; }
+for tool in containerd runc conntrack iptables prometheus; do
+  command -v "$tool" >/dev/null || { echo "skipped: no $tool (apt-get install containerd runc containernetworking-plugins iptables conntrack prometheus)"; exit 77; }
 done
 for image in server-cpu client; do
   [ -f "$K8S_ROOT/images/$image.tar" ] || { echo "skipped: no $K8S_ROOT/images/$image.tar; run scripts/test-kubernetes images"; exit 77; }
@@ -21,12 +22,23 @@ PATH=$K8S_BIN:$PATH
 export KUBECONFIG=$K8S_RUN/kubeconfig HELM_CACHE_HOME=$K8S_RUN/helm HELM_CONFIG_HOME=$K8S_RUN/helm HELM_DATA_HOME=$K8S_RUN/helm
 node() { "$shared/k8s/node.sh" "$@"; }
 work=$(mktemp -d)
-trap 'node down; rm -rf "$work"' EXIT
+started=()
+cleanup() {
+  touch "$work/stop"
+  [ ${#started[@]} -eq 0 ] || kill "${started[@]}" 2>/dev/null || true
+  wait
+  node down
+  rm -rf "$work"
+}
+trap cleanup EXIT
 namespace=synthvol
 k() { node run kubectl --namespace "$namespace" "$@"; }
 h() { node run helm --namespace "$namespace" "$@"; }
 step() { printf '== %s\n' "$*"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; k get pods -o wide >&2 || true; k get events --sort-by=.lastTimestamp >&2 | tail -n 15 || true; exit 1; }
+# until_true SECONDS COMMAND...: waits until the command succeeds.
+until_true() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || return 1; sleep .5; done; }
+server_pods() { k get pods -l app.kubernetes.io/component=server --field-selector=status.phase=Running "$@"; }
 restarts() { k get pods -l app.kubernetes.io/component=server -o 'jsonpath={range .items[*]}{.status.containerStatuses[0].restartCount}{"\n"}{end}' | awk '{n += $1} END {print n + 0}'; }
 
 step "node up"
@@ -38,6 +50,9 @@ if [ ! -f "$K8S_ROOT/images/pause.tar" ]; then
   buildah --root "$K8S_ROOT/images/store/root" --runroot "$K8S_ROOT/images/store/run" --storage-driver overlay push --quiet localhost/pause:1 "docker-archive:$K8S_ROOT/images/pause.tar:localhost/pause:1"
 fi
 node up >/dev/null
+# A default route for the pods, so that they reach Services; what stays on the bridge goes back through kube-proxy's NAT too.
+sed -i 's/"isGateway":true/"isGateway":true,"isDefaultGateway":true/' "$K8S_RUN/cni/10-bridge.conflist"
+node run iptables -t nat -A POSTROUTING -s 10.88.0.0/16 -d 10.88.0.0/16 -j MASQUERADE
 node load "$K8S_ROOT"/images/{pause,server-cpu,client}.tar >/dev/null
 k create namespace "$namespace" >/dev/null
 k label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
@@ -47,22 +62,34 @@ start=$SECONDS
 # Two cores for everything here: small requests; the probes are the chart's own.
 values=(--set replicaCount=2 --set resources.requests.cpu=200m --set resources.requests.memory=256Mi --set resources.limits.memory=1Gi
   --set server.threads=1 --set drain.preStopSeconds=4 --set drain.longestVolumeSeconds=30)
-h install demo helm/synthvol "${values[@]}" --wait --timeout 240s >"$work/install" 2>&1 || { cat "$work/install"; k logs -l app.kubernetes.io/component=server --all-containers; fail "helm install"; }
+h install demo helm/synthvol "${values[@]}" --wait --timeout 400s >"$work/install" 2>&1 || { cat "$work/install"; k logs -l app.kubernetes.io/component=server --all-containers; fail "helm install"; }
 echo "two pods ready after $((SECONDS - start)) s"
 k get pods -o wide
 k get pods -l app.kubernetes.io/component=server -o 'jsonpath={range .items[*]}{.spec.containers[0].readinessProbe.grpc}{" ready="}{.status.containerStatuses[0].ready}{"\n"}{end}'
 
 address=$(k get service demo-synthvol -o 'jsonpath={.spec.clusterIP}')
 
-step "a client pod gets a volume"
-# Pods of shared/k8s/node.sh have neither a default route nor, without CoreDNS, names: the chart's test pod runs with the address
-# of a server pod, as the headless Service would give it.
-pod=$(k get pods -l app.kubernetes.io/component=server -o 'jsonpath={.items[0].status.podIP}')
+step "helm test: a client pod gets a volume by the Service's name"
+h test demo --timeout 400s || { k logs demo-synthvol-test; fail "helm test"; }
+
+step "the headless Service's name spreads a client over both pods"
+# Requests that each server pod has answered.
+answered() {
+  local address
+  for address in $(server_pods -o 'jsonpath={.items[*].status.podIP}'); do
+    node run curl -fsS "http://$address:9464/metrics" | awk '/^synthvol_requests_total{.*method="Synthesize"/ {n += $NF} END {print n + 0}'
+  done
+}
+# The chart's test pod with another command: many small requests on one channel.
 helm template demo helm/synthvol --namespace "$namespace" --kube-version 1.34.0 "${values[@]}" --show-only templates/tests/generate.yaml |
-  sed "s/demo-synthvol.$namespace.svc:/$pod:/" >"$work/pod.yaml"
-k apply -f - <"$work/pod.yaml" >/dev/null
-k wait --for=jsonpath='{.status.phase}'=Succeeded pod/demo-synthvol-test --timeout=60s || fail "the test pod"
-k delete pod demo-synthvol-test --wait >/dev/null
+  sed -e 's/name: demo-synthvol-test/name: balanced/' -e 's/- generate$/- bench/' -e 's/--count=1/--requests=12/' -e 's/--format=raw/--format=int16/' \
+    -e '/--output=/d' -e "s|--server=.*|--server=dns:///demo-synthvol-headless.$namespace.svc:8500|" >"$work/balanced.yaml"
+answered >"$work/before"
+k apply -f - <"$work/balanced.yaml" >/dev/null
+k wait --for=jsonpath='{.status.phase}'=Succeeded pod/balanced --timeout=300s >/dev/null || { k logs balanced; fail "the client of the headless Service"; }
+answered >"$work/after"
+paste "$work/before" "$work/after" | awk '{print "pod answered " $2 - $1; if ($2 <= $1) idle = 1} END {exit idle}' || fail "a pod got no request"
+k delete pod balanced --wait >/dev/null
 
 step "rolling update under load"
 client=${SYNTHVOL_BIN_DIR:-$PWD/build/release/bin}/synthvol
@@ -81,10 +108,10 @@ load() {
 }
 load a & load_a=$!
 load b & load_b=$!
-h upgrade demo helm/synthvol "${values[@]}" --set server.config.queue.max_requests=512 --wait --timeout 300s >/dev/null || fail "helm upgrade"
-k rollout status deployment/demo-synthvol --timeout=120s
+h upgrade demo helm/synthvol "${values[@]}" --set server.config.queue.max_requests=512 --wait --timeout 400s >/dev/null || fail "helm upgrade"
+k rollout status deployment/demo-synthvol --timeout=300s
 # The old pods' drain belongs to the update.
-k wait --for=delete pod -l app.kubernetes.io/component=server,'pod-template-hash!='"$(k get rs -o 'jsonpath={.items[?(@.status.readyReplicas==2)].metadata.labels.pod-template-hash}')" --timeout=120s
+k wait --for=delete pod -l app.kubernetes.io/component=server,'pod-template-hash!='"$(k get rs -o 'jsonpath={.items[?(@.status.readyReplicas==2)].metadata.labels.pod-template-hash}')" --timeout=300s
 touch "$work/stop"
 wait $load_a $load_b
 good=$(cat "$work"/result-? | grep -c '^ok' || true)
@@ -96,7 +123,8 @@ if [ "$bad" -ne 0 ]; then grep -hv '^ok' "$work"/result-? | head -n 3; fail "req
 step "a pod killed in mid-volume: the client resumes, same bytes"
 node run "$client" generate --server "$address:8500" --model demo --seed 100 --count 60 --format raw --output "$work/whole" >/dev/null 2>&1
 node run "$client" generate --server "$address:8500" --model demo --seed 100 --count 60 --format raw --output "$work/resumed" >"$work/resume.log" 2>&1 & generate=$!
-for _ in $(seq 1 100); do [ "$(find "$work/resumed" -name '*.raw*' 2>/dev/null | wc -l)" -ge 3 ] && break; sleep .1; done
+begun() { [ "$(find "$work/resumed" -name '*.raw*' 2>/dev/null | wc -l)" -ge 3 ]; }
+until_true 120 begun || fail "no volume arrived"
 pids=$(pgrep -f '^/usr/bin/synthvol-server --config=/etc/synthvol/config/server.json')
 [ -n "$pids" ] || fail "no server process on the node"
 # Both pods' servers die by SIGKILL while the stream runs; the kubelet starts them anew.
@@ -105,14 +133,15 @@ kill -9 $pids
 wait $generate || { tail -n 3 "$work/resume.log"; fail "the client did not resume"; }
 (cd "$work/whole" && find . -type f -name '*.raw' -print0 | sort -z | xargs -0 sha256sum) >"$work/whole.sum"
 (cd "$work/resumed" && find . -type f -name '*.raw' -print0 | sort -z | xargs -0 sha256sum) | diff - "$work/whole.sum" || fail "the resumed volumes differ"
+restarted() { [ "$(restarts)" -ge 1 ]; }
+until_true 60 restarted || fail "nothing was killed"
 echo "60 volumes equal after SIGKILL of $(wc -w <<<"$pids") servers; container restarts: $(restarts)"
-[ "$(restarts)" -ge 1 ] || fail "nothing was killed"
 
 step "TLS: the probes stay green"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=synthvol \
   -addext "subjectAltName=DNS:demo-synthvol.$namespace.svc,IP:$address" -keyout "$work/tls.key" -out "$work/tls.crt" 2>/dev/null
 k create secret generic cert --from-file=tls.crt="$work/tls.crt" --from-file=tls.key="$work/tls.key" --from-file=ca.crt="$work/tls.crt" >/dev/null
-h upgrade demo helm/synthvol "${values[@]}" --set tls.enabled=true --set tls.existingSecret=cert --wait --timeout 300s >/dev/null || fail "helm upgrade to TLS"
+h upgrade demo helm/synthvol "${values[@]}" --set tls.enabled=true --set tls.existingSecret=cert --wait --timeout 400s >/dev/null || fail "helm upgrade to TLS"
 if node run "$client" models --server "$address:8500" >/dev/null 2>&1; then fail "plaintext was answered with TLS on"; fi
 node run "$client" models --server "$address:8500" --tls-ca "$work/tls.crt"
 
@@ -122,9 +151,68 @@ grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' "/proc/$pid/status"
 [ "$(awk '/^Uid:/{print $2}' "/proc/$pid/status")" = 65532 ] || fail "the server runs as another user"
 [ "$(awk '/^CapEff:/{print $2}' "/proc/$pid/status")" = 0000000000000000 ] || fail "the server has capabilities"
 
+step "the HPA scales on the queue: Prometheus, prometheus-adapter, kube-controller-manager"
+k rollout status deployment/demo-synthvol --timeout=300s >/dev/null
+cat >"$work/prometheus.yaml" <<C
+global: {scrape_interval: 2s}
+scrape_configs:
+  - job_name: synthvol
+    kubernetes_sd_configs: [{role: pod, kubeconfig_file: $KUBECONFIG, namespaces: {names: [$namespace]}}]
+    relabel_configs:
+      - {source_labels: [__meta_kubernetes_pod_container_port_name], regex: metrics, action: keep}
+      - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
+      - {source_labels: [__meta_kubernetes_pod_name], target_label: pod}
+C
+# The adapter's rule that docs/operations.md gives.
+awk '/^```yaml adapter/ {on = 1; next} /^```/ {on = 0} on' docs/operations.md >"$work/adapter.yaml"
+node run prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/tsdb" --web.listen-address=127.0.0.1:19090 --log.level=warn \
+  >"$work/prometheus.log" 2>&1 & started+=($!)
+node run "$K8S_BIN/prometheus-adapter" --prometheus-url=http://127.0.0.1:19090 --config="$work/adapter.yaml" --metrics-relist-interval=10s \
+  --secure-port=16444 --bind-address=127.0.0.1 --cert-dir="$work" --lister-kubeconfig="$KUBECONFIG" --authentication-kubeconfig="$KUBECONFIG" \
+  --authorization-kubeconfig="$KUBECONFIG" >"$work/adapter.log" 2>&1 & started+=($!)
+# The adapter runs beside the API server, which has no front-proxy certificate to show it: anonymous may read metrics, here.
+k apply -f - >/dev/null <<C
+{apiVersion: v1, kind: Service, metadata: {name: metrics-adapter, namespace: $namespace}, spec: {type: ExternalName, externalName: localhost, ports: [{port: 16444}]}}
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {name: v1beta1.custom.metrics.k8s.io}
+spec: {group: custom.metrics.k8s.io, version: v1beta1, insecureSkipTLSVerify: true, groupPriorityMinimum: 100, versionPriority: 100,
+  service: {name: metrics-adapter, namespace: $namespace, port: 16444}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: read-metrics}
+rules: [{apiGroups: [custom.metrics.k8s.io], resources: ["*"], verbs: [get, list]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: read-metrics}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: read-metrics}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: "system:anonymous"}]
+C
+h upgrade demo helm/synthvol "${values[@]}" --set autoscaling.mode=hpa --set autoscaling.minReplicas=1 --set autoscaling.maxReplicas=3 \
+  --set autoscaling.targetWaitSeconds=1 --set autoscaling.scaleDownSeconds=15 >/dev/null || fail "helm upgrade to HPA"
+hpa() { k get hpa demo-synthvol -o "jsonpath={$1}"; }
+active() { [ "$(hpa '.status.conditions[?(@.type=="ScalingActive")].status')" = True ]; }
+until_true 180 active || { hpa .status; tail -n 5 "$work/adapter.log"; fail "the HPA gets no metric"; }
+at_most() { [ "$(k get deployment demo-synthvol -o 'jsonpath={.spec.replicas}')" -le "$1" ]; }
+at_least() { [ "$(k get deployment demo-synthvol -o 'jsonpath={.status.readyReplicas}')" -ge "$1" ]; }
+until_true 300 at_most 1 || fail "an idle server keeps more than one pod"
+node run "$client" bench --server "$address:8500" --model demo --concurrency 24 --duration 900 >"$work/bench" 2>&1 & bench=$!
+started+=("$bench")
+until_true 400 at_least 2 || { hpa .status; tail -n 3 "$work/bench"; fail "the load scaled nothing"; }
+echo "under load: expected wait per pod $(hpa '.status.currentMetrics[0].pods.current.averageValue') for 1 s wanted, $(server_pods -o name | wc -l) pods, $(hpa .status.desiredReplicas) desired"
+k get events --field-selector reason=SuccessfulRescale -o 'jsonpath={range .items[*]}{.message}{"\n"}{end}'
+kill "$bench"
+wait "$bench" 2>/dev/null || true
+until_true 500 at_most 1 || { hpa .status; fail "the HPA does not scale down"; }
+echo "without load: $(k get deployment demo-synthvol -o 'jsonpath={.spec.replicas}') pod"
+k delete apiservice v1beta1.custom.metrics.k8s.io >/dev/null
+
 step "uninstall"
 h uninstall demo --wait >/dev/null
 # The pods drain first.
-k wait --for=delete pod -l app.kubernetes.io/instance=demo --timeout=120s >/dev/null
+k wait --for=delete pod -l app.kubernetes.io/instance=demo --timeout=300s >/dev/null
 [ -z "$(k get pods -l app.kubernetes.io/instance=demo -o name)" ] || fail "pods are left"
 echo "real-node proof passed"
