@@ -13,7 +13,7 @@ mapfile -t scripts < <(git ls-files -co --exclude-standard -- 'deploy/*' 'tests/
   xargs grep -lE '^#!.*(ba)?sh$')
 shellcheck "${scripts[@]}"
 "$bin/hadolint" --config deploy/image/hadolint.yaml Dockerfile
-"$bin/yamllint" --strict --config-file deploy/yamllint.yaml deploy helm/synthvol/values.yaml helm/synthvol/Chart.yaml \
+"$python" -m yamllint --strict --config-file deploy/yamllint.yaml deploy helm/synthvol/values.yaml helm/synthvol/Chart.yaml \
   helm/synthvol/ci helm/synthvol/files helm/synthvol/tests tests/deploy
 promtool check rules helm/synthvol/files/rules.yaml
 promtool check config --syntax-only deploy/compose/prometheus.yaml
