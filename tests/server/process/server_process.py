@@ -45,12 +45,12 @@ def write_model(repository: Path, name: str = "tiny", version: int = 1, seed: in
 
 
 class ServerProcess:
-    """A server on free ports; its log lines are parsed as JSON."""
+    """A server on free ports unless told which; its log lines are parsed as JSON."""
 
-    def __init__(self, repository: Path, *flags: str, metrics: str = "off") -> None:
+    def __init__(self, repository: Path, *flags: str, metrics: str = "off", port: int = 0) -> None:
         self.process = subprocess.Popen(
             [str(BIN / "synthvol-server"), "--model-repository", str(repository)]
-            + ["--listen", "127.0.0.1:0", "--metrics", metrics, *flags],
+            + ["--listen", f"127.0.0.1:{port}", "--metrics", metrics, *flags],
             stderr=subprocess.PIPE,
             text=True,
         )
