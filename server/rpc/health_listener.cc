@@ -28,15 +28,18 @@ absl::StatusOr<std::unique_ptr<HealthListener>> HealthListener::Start(const std:
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port == 0) {
+  std::unique_ptr<HealthListener> listener(new HealthListener());
+  builder.RegisterCallbackGenericService(&listener->nothing_else_);
+  listener->server_ = builder.BuildAndStart();
+  if (listener->server_ == nullptr || port == 0) {
     return absl::UnavailableError(
         absl::StrCat("--health ", address, ": cannot listen there; is the port in use?"));
   }
-  return std::unique_ptr<HealthListener>(new HealthListener(std::move(server)));
+  return listener;
 }
 
 HealthListener::~HealthListener() {
+  if (server_ == nullptr) return;
   server_->Shutdown(std::chrono::system_clock::now());
   server_->Wait();
 }

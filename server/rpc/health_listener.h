@@ -1,12 +1,12 @@
 // A port of its own that serves grpc.health.v1 in plaintext and none of our services:
 // orchestrators' gRPC probes speak neither TLS nor tokens, so they get no closer to the service
-// than this. (gRPC's reflection plugin, once linked, answers here as everywhere; it only describes
-// the public API.)
+// than this.
 //
 // Thread-safe after Start. Owns its gRPC server.
 #ifndef SYNTHVOL_SERVER_RPC_HEALTH_LISTENER_H_
 #define SYNTHVOL_SERVER_RPC_HEALTH_LISTENER_H_
 
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server.h>
 
 #include <memory>
@@ -27,9 +27,11 @@ class HealthListener {
   grpc::HealthCheckServiceInterface* service() { return server_->GetHealthCheckService(); }
 
  private:
-  explicit HealthListener(std::unique_ptr<grpc::Server> server) : server_(std::move(server)) {}
+  HealthListener() = default;
 
-  const std::unique_ptr<grpc::Server> server_;
+  // Answers every other method with UNIMPLEMENTED; gRPC builds no server without a service.
+  grpc::CallbackGenericService nothing_else_;
+  std::unique_ptr<grpc::Server> server_;
 };
 
 }  // namespace synthvol::server

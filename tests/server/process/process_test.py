@@ -206,6 +206,23 @@ def test_probe_says_whether_a_name_is_serving(server: ServerProcess) -> None:
     assert run_server("--probe", "127.0.0.1:1").returncode == 1
 
 
+def test_health_port_answers_probes_and_nothing_else(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with ServerProcess(tmp_path, "--health", address) as server:
+        for service, status in [("", 0), ("liveness", 0), ("model/other", 1)]:
+            done = run_server("--probe", address, "--probe-service", service)
+            assert done.returncode == status, (service, done.stderr)
+        with grpc.insecure_channel(address) as channel:
+            call = channel.unary_unary("/synthvol.v1.AdminService/GetStatus")
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"", timeout=60)
+            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert server.stop() == 0
+
+
 def grpcurl(*arguments: str) -> subprocess.CompletedProcess[str]:
     tool = shutil.which("grpcurl") or str(DEPS / "bin/grpcurl")
     if not os.path.exists(tool):
