@@ -55,6 +55,10 @@ class EagerGenerator:
         x = self._block(x, 6, up=True)
         if self.size == 512:
             x = self._block(x, 8, up=True)
+        return self._last(x)
+
+    def _last(self, x: torch.Tensor) -> torch.Tensor:
+        w = self.weights
         x = F.interpolate(x, scale_factor=2)
         x = F.conv3d(x, w["tp_conv7.weight"], w["tp_conv7.bias"], padding=1)
         return torch.tanh(x)[0, 0]

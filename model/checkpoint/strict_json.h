@@ -15,9 +15,11 @@
 
 namespace synthvol::model {
 
-// Parses an object. INVALID_ARGUMENT begins with `where` and says what is wrong.
-inline absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text,
-                                                      const std::string& where) {
+// Parses any value; `expected` names it in errors. INVALID_ARGUMENT begins with `where` and says
+// what is wrong.
+inline absl::StatusOr<nlohmann::json> ParseStrictJsonValue(std::string_view text,
+                                                           const std::string& where,
+                                                           const char* expected = "JSON value") {
   constexpr int kMaxDepth = 16;
   using Event = nlohmann::json::parse_event_t;
   std::vector<std::set<std::string>> keys;
@@ -36,11 +38,22 @@ inline absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text,
   if (too_deep) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": JSON nested too deeply"));
   }
-  if (json.is_discarded() || !json.is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": not a JSON object"));
+  if (json.is_discarded()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": not a ", expected));
   }
   if (!repeated.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": the key '", repeated, "' repeats"));
+  }
+  return json;
+}
+
+// Parses an object; errors as above.
+inline absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text,
+                                                      const std::string& where) {
+  constexpr const char* kExpected = "JSON object";
+  auto json = ParseStrictJsonValue(text, where, kExpected);
+  if (json.ok() && !json->is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": not a ", kExpected));
   }
   return json;
 }

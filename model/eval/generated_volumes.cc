@@ -35,6 +35,7 @@ class GeneratedVolumes : public VolumeSet {
   std::string modality() const override { return config().modality; }
   std::array<double, 3> spacing() const override { return config().spacing; }
   std::string plausibility_json() const override { return config().plausibility_json; }
+  std::string checkpoint_digest() const override { return synthesizer_->digest(); }
   std::string NameOf(int64_t index) const override { return absl::StrCat("seed ", seed_ + index); }
 
   absl::StatusOr<std::vector<float>> Load(int64_t index) override {

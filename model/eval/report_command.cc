@@ -24,11 +24,10 @@ absl::StatusOr<int> RunReport(const ReportOptions& options, const std::string& o
   }
   for (const nlohmann::json& model : data->models) {
     std::cout << model["label"].get<std::string>() << "\n" << InWords(model);
+    if (model["gate"].is_object()) std::cout << GateInWords(model["gate"]);
   }
   std::cout << output << "\n";
-  if (!data->gate.is_object()) return kExitFine;
-  std::cout << GateInWords(data->gate);
-  return data->gate["passed"].get<bool>() ? kExitFine : kExitFailed;
+  return AnyGateFailed(*data) ? kExitFailed : kExitFine;
 }
 
 }  // namespace
@@ -53,7 +52,8 @@ void AddReportCommand(CLI::App& app, std::vector<Command>& commands) {
   AddResamplingFlags(*command, options->evaluator);
   AddResultFlags(*command, options->evaluator);
   command->add_option("--study", options->study, "figures of study analyze (--json) to include");
-  command->add_option("--profile", options->profile, "JSON of synthvol-train profile to include");
+  command->add_option("--profile", options->profile,
+                      "speed and memory tables to include, from synthvol-train profile --json");
   command->add_option("--output", *output, "HTML file to write")->required();
   commands.push_back({command, [=] { return RunReport(*options, *output); }});
 }

@@ -85,12 +85,12 @@ absl::StatusOr<int> RunServe(const StudyServerOptions& options) {
 std::vector<std::string> AnswerFiles(const std::vector<std::string>& paths) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
-    if (!fs::is_directory(path)) {
-      files.push_back(path);
-      continue;
-    }
-    for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.path().extension() == ".json") files.push_back(entry.path().string());
+    std::error_code error;
+    fs::directory_iterator entry(path, error);
+    // No folder, or none that can be read: reading it as a file says what is wrong.
+    if (error) files.push_back(path);
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+      if (entry->path().extension() == ".json") files.push_back(entry->path().string());
     }
   }
   std::sort(files.begin(), files.end());

@@ -32,10 +32,13 @@ json Check(const json& evaluation, const Limit& limit) {
   } else if (value < limit.min) {
     reason = absl::StrCat("is ", value, ", at least ", limit.min, " needed");
   }
-  return {{"figure", limit.figure},
-          {"value", std::isnan(value) ? json(nullptr) : json(value)},
-          {"passed", reason.empty()},
-          {"reason", reason}};
+  json check = {{"figure", limit.figure},
+                {"value", std::isnan(value) ? json(nullptr) : json(value)},
+                {"passed", reason.empty()},
+                {"reason", reason}};
+  if (std::isfinite(limit.min)) check["min"] = limit.min;
+  if (std::isfinite(limit.max)) check["max"] = limit.max;
+  return check;
 }
 
 }  // namespace

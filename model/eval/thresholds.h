@@ -25,8 +25,8 @@ struct Limit {
 absl::StatusOr<std::vector<Limit>> ParseThresholds(const std::string& text,
                                                    const std::string& where);
 
-// Checks an evaluation: {"passed": ..., "checks": [{"figure", "value", "passed", "reason"}]}. A
-// figure that is missing or not a number fails, since nobody measured it.
+// Checks an evaluation: {"passed", "checks": [{"figure", "value", "min", "max", "passed",
+// "reason"}]}. A figure that is missing or not a number fails, since nobody measured it.
 nlohmann::json CheckThresholds(const nlohmann::json& evaluation, const std::vector<Limit>& limits);
 
 }  // namespace synthvol::model

@@ -56,6 +56,8 @@ class VolumeSet {
   // Ranges of the training data that came with a checkpoint (ModelConfig::plausibility_json), or
   // empty.
   virtual std::string plausibility_json() const { return ""; }
+  // SHA-256 of the checkpoint that renders the volumes (Checkpoint::digest), or empty.
+  virtual std::string checkpoint_digest() const { return ""; }
 
   // Names volume `index`: a file, or the seed that renders it.
   virtual std::string NameOf(int64_t index) const = 0;

@@ -34,6 +34,11 @@ int main(int argc, char** argv) {
   app.add_option("--model-version", request.version,
                  "Positive number, also as --version V (default: the next free one)");
   app.add_flag("--ema", request.ema, "Take the averaged generator (synthvol-train --ema)");
+  app.add_option("--evaluation", request.evaluation,
+                 "JSON of synthvol-eval report --gate on this checkpoint: recorded beside the "
+                 "weights; a failed gate refuses the export");
+  app.add_flag("--record-failure", request.record_failure,
+               "Exports although the gate failed, and records that");
   const std::vector<std::string> arguments = RenameModelVersion(argc, argv);
   std::vector<const char*> pointers;
   for (const std::string& argument : arguments) pointers.push_back(argument.c_str());

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/atomic_file.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/eval/gate/evaluation_record.h"
 #include "model/train/training_checkpoint.h"
 
 namespace synthvol::model {
@@ -17,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxNameLength = 64;
+constexpr uint64_t kMaxEvaluationBytes = 64 << 20;
 
 absl::Status CheckName(const std::string& name) {
   const bool fits = !name.empty() && name.size() <= kMaxNameLength && name[0] != '.' &&
@@ -50,6 +52,36 @@ absl::StatusOr<std::string> FindCheckpoint(const std::string& path) {
       "--checkpoint ", path, ": no config.json in it; expected RUN/checkpoints/STEP or RUN"));
 }
 
+// Writes into `config` whether the generator may serve, or refuses one that should not.
+absl::Status ApplyGate(const ExportRequest& request, const Checkpoint& checkpoint,
+                       ModelConfig& config) {
+  if (request.evaluation.empty()) {
+    if (request.record_failure) {
+      return absl::InvalidArgumentError("--record-failure: expected --evaluation FILE beside it");
+    }
+    // A version that is exported again keeps what is known of its weights.
+    config.provenance.emplace("gate", kGateNotEvaluated);
+    return absl::OkStatus();
+  }
+  if (request.ema) {
+    return absl::InvalidArgumentError(
+        "--evaluation: it measured the last weights, not the averaged ones; expected an export "
+        "with --ema, an evaluation of that version, and an export of it with --evaluation");
+  }
+  const auto text = ReadFile(request.evaluation, kMaxEvaluationBytes);
+  if (!text.ok()) return text.status();
+  const auto record =
+      ParseEvaluation(*text, checkpoint.digest, "--evaluation " + request.evaluation);
+  if (!record.ok()) return record.status();
+  if (!record->passed && !request.record_failure) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--evaluation ", request.evaluation, ": this generator should not serve: ", record->checks,
+        "; expected a passed gate, or --record-failure"));
+  }
+  Record(*record, config);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ExportModel(const ExportRequest& request) {
@@ -64,14 +96,18 @@ absl::StatusOr<std::string> ExportModel(const ExportRequest& request) {
   if (!checkpoint.ok()) return checkpoint.status();
   if (auto status = CheckGeneratorWeights(*checkpoint); !status.ok()) return status;
 
+  ModelConfig config = checkpoint->config;
+  if (auto status = ApplyGate(request, *checkpoint, config); !status.ok()) return status;
+
   std::optional<SafetensorsFile> training;
   if (request.ema) {
     auto opened = SafetensorsFile::Open(*source + "/training.safetensors");
     if (!opened.ok()) return opened.status();
     training.emplace(*std::move(opened));
   }
-  ModelConfig config = checkpoint->config;
-  config.provenance["weights"] = request.ema ? "ema" : "last";
+  // An exported version that is exported again knows which weights it holds.
+  config.provenance.emplace("weights", "last");
+  if (request.ema) config.provenance["weights"] = "ema";
   std::vector<NamedTensor> tensors;
   for (const ExpectedTensor& expected : GeneratorTensors(config)) {
     const SafetensorsFile& file = training ? *training : checkpoint->weights;

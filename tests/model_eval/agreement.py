@@ -116,6 +116,23 @@ class Agreement(unittest.TestCase):
             found = probe("samples", x, y)["mmd"]
             np.testing.assert_allclose(found[:3], [unbiased, biased, median], rtol=1e-6)
 
+    def test_intervals_are_those_of_a_bootstrap_in_numpy(self) -> None:
+        x, y = self.sample(60, 8), self.sample(45, 8, 0.3)
+        median = np.median(pdist(np.concatenate([x, y])))
+
+        def mmd(a: Array, b: Array) -> float:
+            aa, bb, ab = (np.exp(-(cdist(u, v) ** 2) / (2 * median**2)) for u, v in ((a, a), (b, b), (a, b)))
+            n, m = len(a), len(b)
+            return float((aa.sum() - n) / (n * (n - 1)) + (bb.sum() - m) / (m * (m - 1)) - 2 * ab.mean())
+
+        result = probe("samples", x, y)
+        for figure, found in ((frechet_by_eigh, result["interval"]), (mmd, result["mmd_interval"])):
+            values = np.array([figure(x[self.random.integers(0, 60, 60)], y[self.random.integers(0, 45, 45)])
+                               for _ in range(1000)])
+            low, high = np.quantile(values, (0.025, 0.975)) - (values.mean() - figure(x, y))
+            # 200 resamples place an end to about a tenth of the interval.
+            np.testing.assert_allclose(found, (low, high), atol=0.2 * (high - low))
+
     def test_mmd_permutations_tell_equal_from_different(self) -> None:
         x = self.random.normal(size=(50, 8))
         y = self.random.normal(size=(50, 8))

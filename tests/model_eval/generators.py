@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 BIN, THRESHOLDS = Path(), Path()
 SIZE = 32
@@ -112,6 +113,17 @@ class Generators(unittest.TestCase):
         manifest = json.loads((self.data / "manifest.json").read_text())
         files = [item["file"] for item in manifest["items"] if item["split"] == "train"]
         self.assertEqual(closest["training_name"], files[closest["generated"]])
+        picture = self.folder / "closest.png"
+        status = run("synthvol-eval", "memorisation", "--real", self.data, "--synthetic", self.folder / "copier",
+                     "--count", 2, "--picture", picture)
+        self.assertEqual(status.returncode, 1, status.stderr)
+        self.assertIn("2 of 2 generated volumes are copies", status.stdout)
+        image = np.asarray(Image.open(picture).convert("L"))
+        # Two pairs, each a copy above what it copies: rows of tiles that are alike, but for the noise.
+        rows = np.split(image.astype(float), 4)
+        for copy, original, other in ((0, 1, 3), (2, 3, 1)):
+            likeness = np.abs(rows[copy] - rows[original]).mean()
+            self.assertLess(likeness, 0.5 * np.abs(rows[copy] - rows[other]).mean())
 
     def test_a_repeater_fails_for_lack_of_diversity(self) -> None:
         fresh = self.volumes("fresh")[0]
@@ -129,7 +141,9 @@ class Generators(unittest.TestCase):
     def test_two_generators_side_by_side_with_study_and_profile(self) -> None:
         study = self.folder / "study.json"
         profile = self.folder / "profile.json"
-        profile.write_text('{"crf-gan": {"seconds": 1.5, "gib": 2}}')
+        measured = run("synthvol-train", "profile", "--size", 64, "--channels", 16, "--latent-dim", 16,
+                       "--batch-sizes", 1, "--iterations", 1, "--threads", 1, "--device", "cpu", "--json", profile)
+        self.assertEqual(measured.returncode, 0, measured.stderr)
         pairs = [{"id": f"p{i}", "part": "preference", "first": f"a{i}", "second": f"b{i}"} for i in range(4)]
         (self.folder / "key.json").write_text(json.dumps(
             {"format": 1, "study": "s", "labels": ["<A>", "B"], "pairs": pairs}))
@@ -145,9 +159,14 @@ class Generators(unittest.TestCase):
                      "--bootstrap", 5, "--pairs", 3, "--study", study, "--profile", profile, "--output", output)
         self.assertEqual(result.returncode, 0, result.stderr)
         text = output.read_text()
-        for expected in ("&lt;A&gt;: 4 votes", "seconds", "No thresholds were given"):
+        for expected in ("&lt;A&gt;: 4 votes", "No thresholds were given", "64 voxels a side, cpu, 1 threads",
+                         "<th>crf-gan</th><th>ha-gan</th><th>crf-gan / ha-gan</th>", "peak memory, GiB, batch 1",
+                         "iterations a second, batch 1"):
             self.assertIn(expected, text)
         self.assertNotIn("<A>", text)
+        millions = [cell["parameters"] / 1e6 for cell in json.loads(profile.read_text())]
+        self.assertIn(f"<td>{millions[0]:.3f}</td><td>{millions[1]:.3f}</td>"
+                      f"<td>{millions[0] / millions[1]:.2f}</td>", text)
 
     def test_equal_volumes_in_any_form_have_equal_features(self) -> None:
         volume = np.clip(np.rint(self.volumes("fresh")[0]), -1024, 600)
@@ -172,6 +191,7 @@ class Generators(unittest.TestCase):
         np.save(self.folder / "slab" / "0.npy", np.zeros((4, 32, 32), np.int16))
         (self.folder / "hu").mkdir()
         np.save(self.folder / "hu" / "0.npy", np.full((16, 16, 16), 40, np.float32))
+        (self.folder / "cell.json").write_text('[{"arch": "crf-gan", "device": "cpu", "size": "64"}]')
         (self.folder / "bad.json").write_text('{"format": 1, "limits": {"fid.value": {"most": 3}}}')
         data, flat = self.data, self.folder / "flat.npy"
         table: list[tuple[int, str, list[object]]] = [
@@ -189,6 +209,10 @@ class Generators(unittest.TestCase):
             (2, "needs ranges", ["plausibility", "--synthetic", few]),
             (2, "limits.fid.value", ["fid", "--real", flat, "--synthetic", flat, "--gate", self.folder / "bad.json"]),
             (1, "weights", ["fid", "--real", data, "--synthetic", few, "--weights", self.folder / "no-weights"]),
+            (2, "size: expected a whole number", ["report", "--real", data, "--synthetic", few, "--profile",
+                                                  self.folder / "cell.json", "--output", self.folder / "r.html"]),
+            (2, "the array that synthvol-train", ["report", "--real", data, "--synthetic", few, "--profile",
+                                                  self.folder / "bad.json", "--output", self.folder / "r.html"]),
             (2, "subcommand", []),
             (2, "study", ["study", "serve", "--folder", few, "--answers", self.folder / "a"]),
         ]

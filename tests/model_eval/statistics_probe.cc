@@ -47,6 +47,7 @@ json Samples(const std::vector<Array>& a) {
   const Interval interval = FrechetInterval(x, y, frechet.value(), options).value();
   return {{"frechet", frechet.value()},
           {"interval", {interval.low, interval.high}},
+          {"mmd_interval", {mmd.interval.low, mmd.interval.high}},
           {"mmd", {mmd.unbiased, mmd.biased, mmd.median_distance, mmd.permutation_p}}};
 }
 

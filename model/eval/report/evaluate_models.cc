@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "imaging/montage.h"
 #include "model/checkpoint/strict_json.h"
 #include "model/eval/figures.h"
+#include "model/eval/report/profile.h"
 #include "model/eval/report/report.h"
 #include "model/eval/thresholds.h"
 
@@ -15,6 +17,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr uint64_t kMaxInputBytes = 64 << 20;
 constexpr int64_t kPictures = 6;
 constexpr int kTile = 128;
 constexpr size_t kClosestShown = 3;
@@ -109,6 +112,9 @@ absl::Status AddModel(const EvaluatorOptions& options, const std::string& label,
   const auto sample = Measure(**set, reference.Everything(), label);
   if (!sample.ok()) return sample.status();
   json model = {{"label", label}, {"sample", sample->description}};
+  if (const std::string digest = (*set)->checkpoint_digest(); !digest.empty()) {
+    model["checkpoint_digest"] = digest;
+  }
   const Sample& real = reference.training_sample;
   if (auto status = AddDistances(real, *sample, options.resampling, model); !status.ok()) {
     return status;
@@ -135,21 +141,28 @@ absl::Status AddModel(const EvaluatorOptions& options, const std::string& label,
   return absl::OkStatus();
 }
 
-absl::StatusOr<json> ReadJson(const std::string& path) {
-  if (path.empty()) return json();
-  const auto text = ReadFile(path, 64 << 20);
+absl::Status ReadStudyAndProfile(const ReportOptions& options, ReportData& data) {
+  if (!options.study.empty()) {
+    const auto text = ReadFile(options.study, kMaxInputBytes);
+    if (!text.ok()) return text.status();
+    auto study = ParseStrictJson(*text, options.study);
+    if (!study.ok()) return study.status();
+    data.study = *std::move(study);
+  }
+  if (options.profile.empty()) return absl::OkStatus();
+  const auto text = ReadFile(options.profile, kMaxInputBytes);
   if (!text.ok()) return text.status();
-  return ParseStrictJson(*text, path);
+  auto profile = ParseProfile(*text, options.profile);
+  if (!profile.ok()) return profile.status();
+  data.profile = *std::move(profile);
+  return absl::OkStatus();
 }
 
-absl::Status AddGate(const std::string& path, ReportData& data) {
-  if (path.empty()) return absl::OkStatus();
+absl::StatusOr<std::vector<Limit>> ReadLimits(const std::string& path) {
+  if (path.empty()) return std::vector<Limit>();
   const auto text = ReadFile(path, 1 << 20);
   if (!text.ok()) return text.status();
-  const auto limits = ParseThresholds(*text, path);
-  if (!limits.ok()) return limits.status();
-  data.gate = CheckThresholds(data.models.front(), *limits);
-  return absl::OkStatus();
+  return ParseThresholds(*text, path);
 }
 
 }  // namespace
@@ -157,12 +170,9 @@ absl::Status AddGate(const std::string& path, ReportData& data) {
 absl::StatusOr<ReportData> EvaluateModels(const ReportOptions& options) {
   // Read what may be wrong before hours of rendering.
   ReportData data;
-  for (const auto& [path, field] :
-       {std::pair{options.study, &data.study}, {options.profile, &data.profile}}) {
-    auto parsed = ReadJson(path);
-    if (!parsed.ok()) return parsed.status();
-    *field = *std::move(parsed);
-  }
+  if (auto status = ReadStudyAndProfile(options, data); !status.ok()) return status;
+  const auto limits = ReadLimits(options.evaluator.gate);
+  if (!limits.ok()) return limits.status();
   auto reference = OpenReference(options.evaluator);
   if (!reference.ok()) return reference.status();
   data.provenance = Provenance(options.evaluator);
@@ -193,15 +203,22 @@ absl::StatusOr<ReportData> EvaluateModels(const ReportOptions& options) {
       return status;
     }
   }
-  if (auto status = AddGate(options.evaluator.gate, data); !status.ok()) return status;
+  for (json& model : data.models) {
+    model["gate"] = limits->empty() ? json() : CheckThresholds(model, *limits);
+  }
   return data;
+}
+
+bool AnyGateFailed(const ReportData& data) {
+  return std::any_of(data.models.begin(), data.models.end(), [](const json& model) {
+    return model["gate"].is_object() && !model["gate"]["passed"].get<bool>();
+  });
 }
 
 json ToJson(const ReportData& data) {
   json report = data.models.front();
   report["provenance"] = data.provenance;
   report["baseline"] = data.baseline;
-  report["gate"] = data.gate;
   report["study"] = data.study;
   report["profile"] = data.profile;
   report["others"] = std::vector<json>(data.models.begin() + 1, data.models.end());

@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "model/eval/report/profile.h"
 #include "model/eval/report/report.h"
 #include "model/eval/report/svg.h"
 #include "model/eval/study/analyze.h"
@@ -165,17 +166,8 @@ std::string DiversityChart(const ReportData& data) {
                     data.models.front()["diversity"]["real_ms_ssim"]["mean"].get<double>());
 }
 
-std::string GateSection(const json& gate) {
-  if (!gate.is_object()) {
-    return "<p class=\"warn\">No thresholds were given (<code>--gate</code>): nothing here says "
-           "that "
-           "this generator may serve.</p>\n";
-  }
-  std::string html =
-      absl::StrCat("<p>",
-                   Verdict(gate["passed"].get<bool>(), "Passed: this generator may serve.",
-                           "Failed: this generator should not serve."),
-                   "</p><table>", Row("Figure", {"value", "verdict"}));
+std::string GateTable(const json& gate) {
+  std::string html = absl::StrCat("<table>", Row("Figure", {"value", "verdict"}));
   for (const json& check : gate["checks"]) {
     html += Row(Escape(check["figure"].get<std::string>()),
                 {Number(check["value"]), Verdict(check["passed"].get<bool>(), "within limits",
@@ -184,7 +176,23 @@ std::string GateSection(const json& gate) {
   return html + "</table>\n";
 }
 
-// Shows any JSON of names and figures as nested tables: the profile's form is the trainer's.
+std::string GateSection(const ReportData& data) {
+  std::string html;
+  for (const json& model : data.models) {
+    const json& gate = model["gate"];
+    if (!gate.is_object()) {
+      return "<p class=\"warn\">No thresholds were given (<code>--gate</code>): nothing here says "
+             "that a generator may serve.</p>\n";
+    }
+    absl::StrAppend(&html, "<p>", Escape(model["label"].get<std::string>()), ": ",
+                    Verdict(gate["passed"].get<bool>(), "passed, this generator may serve.",
+                            "failed, this generator should not serve."),
+                    "</p>", GateTable(gate));
+  }
+  return html;
+}
+
+// Shows any JSON of names and figures as nested tables.
 std::string AnyTable(const json& value) {
   if (value.is_object()) {
     std::string html = "<table>";
@@ -212,7 +220,7 @@ std::string ToHtml(const ReportData& data) {
       Escape(data.labels[1]), "</title><style>", kStyle,
       "</style></head><body>\n<h1>Evaluation of ", Escape(data.labels[1]),
       data.labels.size() > 2 ? " beside " + Escape(data.labels[2]) : "", "</h1>\n");
-  absl::StrAppend(&html, Section("May it serve?", GateSection(data.gate)));
+  absl::StrAppend(&html, Section("May it serve?", GateSection(data)));
   absl::StrAppend(&html, Section("Figures", FigureTable(data)), "<p>Extractor: ", Escape(extractor),
                   "</p>\n");
   if (extractor.find("RANDOM") != std::string::npos) {
@@ -232,8 +240,8 @@ std::string ToHtml(const ReportData& data) {
     absl::StrAppend(&html,
                     Section("Reader study", "<pre>" + Escape(StudyInWords(data.study)) + "</pre>"));
   }
-  if (data.profile.is_object()) {
-    absl::StrAppend(&html, Section("Speed and memory", AnyTable(data.profile)));
+  if (data.profile.is_array()) {
+    absl::StrAppend(&html, Section("Speed and memory of training", ProfileTables(data.profile)));
   }
   std::string samples = AnyTable(data.provenance);
   for (const json& model : data.models) {

@@ -15,26 +15,25 @@
 namespace synthvol::model {
 
 struct ReportOptions {
-  // What is evaluated; `evaluator.synthetic` is the generator that the thresholds judge.
+  // What is evaluated; the thresholds judge every generator.
   EvaluatorOptions evaluator;
   std::string label = "generator";
   // A second generator to stand beside it; empty for none.
   std::string other;
   std::string other_label = "other";
-  // JSON of `study analyze` and of `synthvol-train profile`; empty for none.
+  // JSON of `study analyze` and of `synthvol-train profile --json`; empty for none.
   std::string study;
   std::string profile;
 };
 
 // Everything that the page shows.
 struct ReportData {
-  // One evaluation a generator: {"label", "sample", "fid", "mmd", "diversity", "memorisation",
-  // "plausibility"}; the first with the evaluation of held-out real volumes beside it.
+  // One evaluation a generator: {"label", "sample", "checkpoint_digest", "fid", "mmd", "diversity",
+  // "memorisation", "plausibility", "gate"}; "gate" is null without thresholds.
   std::vector<nlohmann::json> models;
   // FID and MMD between training and held-out real volumes: what no difference looks like.
   nlohmann::json baseline;
   nlohmann::json provenance;
-  nlohmann::json gate;
   nlohmann::json study;
   nlohmann::json profile;
   // Real, then each generator.
@@ -46,6 +45,9 @@ struct ReportData {
   double window_low = 0;
   double window_high = 0;
 };
+
+// Returns whether thresholds were given and a generator is outside of them.
+bool AnyGateFailed(const ReportData& data);
 
 // Measures everything. Errors as those of the figures.
 absl::StatusOr<ReportData> EvaluateModels(const ReportOptions& options);

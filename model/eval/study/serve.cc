@@ -7,7 +7,6 @@
 #include <cctype>
 #include <filesystem>
 #include <mutex>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -75,7 +74,7 @@ struct StudyServer::State {
   std::string answers;
   std::string url;
   std::mutex mutex;
-  // Guarded by mutex.
+  // Answer files in the folder; guarded by mutex.
   int64_t submissions = 0;
   mg_context* context = nullptr;
 
@@ -86,30 +85,42 @@ struct StudyServer::State {
     if (parsed->study != study) {
       return absl::InvalidArgumentError(absl::StrCat("answers: study: expected ", study));
     }
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (++submissions > kMaxSubmissions) {
-      return absl::ResourceExhaustedError("too many submissions for one study");
-    }
     const std::string path = absl::StrCat(answers, "/", FileName(parsed->reader), "-",
                                           Sha256Hex(body).substr(0, 12), ".json");
-    return WriteFileAtomically(path, body);
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::error_code error;
+    if (fs::exists(path, error)) return absl::OkStatus();
+    if (submissions >= kMaxSubmissions) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("answers: expected at most ", kMaxSubmissions, " submissions to one study"));
+    }
+    if (auto status = WriteFileAtomically(path, body); !status.ok()) return status;
+    ++submissions;
+    return absl::OkStatus();
   }
 };
 
 namespace {
 
-// Reads the body; nothing when it is longer than kMaxBody or the client stops early.
-std::optional<std::string> ReadBody(mg_connection* connection) {
+// Reads the body into `body`; returns the HTTP code of the outcome, 200 for a whole body.
+int ReadBody(mg_connection* connection, std::string& body) {
   const int64_t length = mg_get_request_info(connection)->content_length;
-  if (length < 0 || length > kMaxBody) return std::nullopt;
-  std::string body(static_cast<size_t>(length), '\0');
+  if (length < 0) return 411;
+  if (length > kMaxBody) return 413;
+  body.resize(static_cast<size_t>(length));
   size_t read = 0;
   while (read < body.size()) {
     const int got = mg_read(connection, body.data() + read, body.size() - read);
-    if (got <= 0) return std::nullopt;
+    if (got <= 0) return 400;
     read += static_cast<size_t>(got);
   }
-  return body;
+  return 200;
+}
+
+int CodeOf(const absl::Status& status) {
+  if (status.ok()) return 200;
+  if (absl::IsInvalidArgument(status)) return 400;
+  return absl::IsResourceExhausted(status) ? 507 : 500;
 }
 
 template <typename State>
@@ -119,13 +130,14 @@ int HandleAnswers(mg_connection* connection, void* data) {
     Reply(connection, 405, "answers are posted\n");
     return 405;
   }
-  const auto body = ReadBody(connection);
-  if (!body) {
-    Reply(connection, 413, absl::StrCat("expected a body of at most ", kMaxBody, " bytes\n"));
-    return 413;
+  std::string body;
+  if (const int code = ReadBody(connection, body); code != 200) {
+    Reply(connection, code,
+          absl::StrCat("expected Content-Length and a body of at most ", kMaxBody, " bytes\n"));
+    return code;
   }
-  const absl::Status status = state->Keep(*body);
-  const int code = status.ok() ? 200 : absl::IsInvalidArgument(status) ? 400 : 500;
+  const absl::Status status = state->Keep(body);
+  const int code = CodeOf(status);
   Reply(connection, code, status.ok() ? "kept\n" : absl::StrCat(status.message(), "\n"));
   return code;
 }
@@ -152,6 +164,10 @@ absl::StatusOr<std::unique_ptr<StudyServer>> StudyServer::Start(const StudyServe
   auto state = std::make_unique<State>();
   state->study = *std::move(study);
   state->answers = options.answers;
+  for (fs::directory_iterator file(options.answers, error), end; !error && file != end;
+       file.increment(error)) {
+    if (file->path().extension() == ".json") ++state->submissions;
+  }
 
   const std::string root = fs::absolute(options.folder).string();
   const std::array<const char*, 15> settings = {"listening_ports",
