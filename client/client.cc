@@ -158,10 +158,10 @@ absl::Status Client::Deliver(const v1::DeliverRequest& request,
       if (!message.series_instance_uid().empty()) next.set_start_volume(message.volume_index() + 1);
     }
     const grpc::Status status = reader->Finish();
+    // Once everything is stored, how the stream ends changes nothing.
+    if (done) return {};
     if (!status.ok()) return {FromGrpcStatus(status), false, false};
-    if (!done)
-      return {absl::UnavailableError("the stream ended before the delivery did"), false, false};
-    return {};
+    return {absl::UnavailableError("the stream ended before the delivery did"), false, false};
   };
   return impl_->Run(call, attempt, [&] { return uint64_t{next.start_volume()}; });
 }

@@ -3,11 +3,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "base/atomic_file.h"
 #include "base/progress_bar.h"
 #include "client/cli/command.h"
@@ -32,6 +35,7 @@ struct PushFlags {
   std::string to;
   std::string destination;
   std::string token_file;
+  std::string credentials_file;
   DestinationConfig config;  // what flags set of it
   uint32_t start_volume = 0;
   double commit_seconds = 0;
@@ -99,12 +103,33 @@ absl::StatusOr<std::unique_ptr<Destination>> MakeDestination(PushFlags& flags) {
   parsed->calling_ae_title = flags.config.calling_ae_title;
   parsed->associations = flags.config.associations;
   parsed->commitment_timeout = absl::Seconds(flags.commit_seconds);
+  parsed->commitment_port = flags.config.commitment_port;
   if (!flags.token_file.empty()) {
     absl::StatusOr<std::string> token = ReadFile(flags.token_file, 1 << 20);
     if (!token.ok()) return token.status();
     parsed->bearer_token = std::string(absl::StripAsciiWhitespace(*token));
   }
+  if (!flags.credentials_file.empty()) {
+    const absl::StatusOr<std::string> text = ReadFile(flags.credentials_file, 1 << 20);
+    if (!text.ok()) return text.status();
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(absl::StripAsciiWhitespace(*text), absl::MaxSplits(':', 1));
+    if (!absl::StrContains(*text, ':')) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--to-credentials-file ", flags.credentials_file, ": expected USER:PASSWORD"));
+    }
+    std::tie(parsed->username, parsed->password) = parts;
+  }
   return Destination::Create(*parsed);
+}
+
+// Explains a failure and says which volume is the next.
+absl::Status GoesOnFrom(uint64_t volume, const absl::Status& status) {
+  const absl::Status explained = Explain(status);
+  // A request that is wrong at one volume is wrong at all of them.
+  if (absl::IsNotFound(status) || absl::IsInvalidArgument(status)) return explained;
+  return absl::Status(explained.code(), absl::StrCat(explained.message(), "; --start-volume ",
+                                                     volume, " goes on from here"));
 }
 
 absl::StatusOr<PushTotals> PushFromHere(PushFlags& flags, Client& client,
@@ -125,12 +150,7 @@ absl::StatusOr<PushTotals> PushFromHere(PushFlags& flags, Client& client,
   PushSink sink(**destination, totals, bar.get());
   const absl::Status status = client.Synthesize(request, sink, call);
   if (bar != nullptr) bar->Finish();
-  if (!status.ok()) {
-    const absl::Status explained = Explain(status);
-    return absl::Status(explained.code(), absl::StrCat(explained.message(), "; --start-volume ",
-                                                       request.start_volume() + totals.volumes,
-                                                       " goes on from here"));
-  }
+  if (!status.ok()) return GoesOnFrom(request.start_volume() + totals.volumes, status);
   return totals;
 }
 
@@ -164,7 +184,7 @@ absl::StatusOr<PushTotals> PushFromServer(const PushFlags& flags, Client& client
       },
       call);
   if (bar != nullptr) bar->Finish();
-  if (!status.ok()) return Explain(status);
+  if (!status.ok()) return GoesOnFrom(request.start_volume() + totals.volumes, status);
   return totals;
 }
 
@@ -241,11 +261,19 @@ Command AddPushCommand(CLI::App& app) {
       ->check(CLI::Range(0.0, 86400.0).description(""))
       ->type_name("SECONDS")
       ->group(kGroup);
+  command
+      ->add_option("--commit-port", flags->config.commitment_port,
+                   "With --commit: port on which the PACS may report; 0: on our association only")
+      ->check(CLI::Range(0, 65535).description(""))
+      ->type_name("0..65535")
+      ->group(kGroup);
   command->add_flag("--to-tls", flags->config.tls.enabled, "C-STORE over TLS")->group(kGroup);
   add("--to-tls-ca", flags->config.tls.ca_file, "PEM file of certificates to trust", "FILE");
   add("--to-tls-cert", flags->config.tls.certificate_file, "PEM file with our certificate", "FILE");
   add("--to-tls-key", flags->config.tls.key_file, "PEM file with our key", "FILE");
   add("--to-token-file", flags->token_file, "File with the bearer token for STOW-RS", "FILE");
+  add("--to-credentials-file", flags->credentials_file, "File with USER:PASSWORD for STOW-RS",
+      "FILE");
   command->add_flag("--json", flags->as_json, "Print a JSON summary on stdout");
   command->add_flag("--quiet", flags->quiet, "No progress on stderr");
   flags->dicom.AddTo(*command);

@@ -1,7 +1,10 @@
 #include "server/rpc/delivery_service.h"
 
+#include <string>
 #include <utility>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "server/rpc/delivery_task.h"
 #include "server/rpc/submit.h"
 
@@ -30,10 +33,14 @@ absl::Status DeliveryService::Start(const grpc::CallbackServerContext& context,
   absl::StatusOr<Planned> planned = PlanCall(*context_, *request, &PlanDelivery, call);
   if (!planned.ok()) return planned.status();
   if (!destinations_.Has(request->destination())) {
-    return WithField(WithReason(absl::NotFoundError("destination: not configured; "
-                                                    "ListDestinations has them"),
-                                "DESTINATION_NOT_FOUND"),
-                     "destination");
+    // The name may be anything.
+    const std::string name = absl::CHexEscape(request->destination().substr(0, 64));
+    return WithField(
+        WithReason(absl::NotFoundError(absl::StrCat("destination: '", name,
+                                                    "' is not configured; ListDestinations has "
+                                                    "those that are")),
+                   "DESTINATION_NOT_FOUND"),
+        "destination");
   }
   const TaskId id = context_->scheduler->NewTaskId();
   auto task = std::make_shared<DeliveryTask>(context_, &destinations_, &senders_, id, call,

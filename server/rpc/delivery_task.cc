@@ -143,11 +143,19 @@ void DeliveryTask::Report(const Series& series, const dicom::DeliveryProgress& p
 }
 
 absl::Status DeliveryTask::PublicStatus(const absl::Status& status) const {
-  Log(LogLevel::kError, "delivery",
+  // A caller that left is no trouble.
+  Log(absl::IsCancelled(status) ? LogLevel::kInfo : LogLevel::kError, "delivery",
       {{"request_id", call_.request_id},
        {"destination", destination_},
        {"message", std::string(status.message())}});
   const std::string name = absl::StrCat("destination '", destination_, "'");
+  // Addresses and titles are the operator's; the request id leads to them.
+  const auto refused = [&](const char* what) {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat(
+            name, " ", what, "; the server's log has the reason under ", call_.request_id)),
+        "DESTINATION_REFUSED");
+  };
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
       return WithRetryAfter(WithReason(absl::UnavailableError(absl::StrCat(
@@ -161,9 +169,13 @@ absl::Status DeliveryTask::PublicStatus(const absl::Status& status) const {
           absl::Minutes(1));
     case absl::StatusCode::kCancelled:
       return status;
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+      return refused("does not accept the server's credentials");
+    case absl::StatusCode::kFailedPrecondition:
+      return refused("refused the association or the instances");
     default:
-      return WithReason(absl::FailedPreconditionError(absl::StrCat(name, " refused the instances")),
-                        "DESTINATION_REFUSED");
+      return refused("cannot be used as it is configured");
   }
 }
 

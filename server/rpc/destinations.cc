@@ -24,7 +24,10 @@ dicom::DestinationConfig ToCStore(const v1::CStoreDestination& in) {
   out.tls.ca_file = in.tls_ca_file();
   out.tls.certificate_file = in.tls_certificate_file();
   out.tls.key_file = in.tls_private_key_file();
-  if (in.storage_commitment()) out.commitment_timeout = kCommitmentTimeout;
+  if (in.storage_commitment()) {
+    out.commitment_timeout = kCommitmentTimeout;
+    out.commitment_port = static_cast<int>(in.commitment_port());
+  }
   return out;
 }
 

@@ -106,6 +106,54 @@ def model_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository
 
 
+@pytest.fixture(scope="session")
+def conditional_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a random model "graded" of two classes, and one, "demo", without."""
+    repository = tmp_path_factory.mktemp("conditional")
+    for name, classes in (("graded", 2), ("demo", 0)):
+        command = [BIN / "synthvol-random-model", "--size", "64", "--channels", "8", "--latent-dim", "16"]
+        command += ["--num-classes", str(classes), "--output", repository / name / "1"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return repository
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """PEM files: an authority, what it signed for a server on loopback and for a client, and a stranger's pair."""
+
+    ca: Path
+    server: tuple[Path, Path]
+    client: tuple[Path, Path]
+    stranger: tuple[Path, Path]
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments: str | Path) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+    def self_signed(name: str) -> tuple[Path, Path]:
+        certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                "-keyout", key, "-out", certificate)  # fmt: skip
+        return certificate, key
+
+    ca, ca_key = self_signed("authority")
+
+    def signed(name: str) -> tuple[Path, Path]:
+        certificate, key, request = folder / f"{name}.pem", folder / f"{name}.key", folder / f"{name}.csr"
+        extensions = folder / f"{name}.extensions"
+        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        openssl("x509", "-req", "-days", "2", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial",
+                "-extfile", extensions, "-out", certificate)  # fmt: skip
+        return certificate, key
+
+    return Certificates(ca, signed("server"), signed("client"), self_signed("stranger"))
+
+
 def start_real_server(repository: Path, log: Path, *arguments: str, port: int = 0) -> Server:
     """Starts the real server and waits until it serves."""
     port = port or free_port()

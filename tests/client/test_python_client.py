@@ -157,6 +157,22 @@ def test_volumes_of_the_real_server(real_server: Server) -> None:
     assert np.array_equal(pixels, volume.array)
 
 
+def test_the_asyncio_client_has_the_same_calls(real_server: Server) -> None:
+    async def ask() -> tuple[list[str], list[synthvol.Volume], str]:
+        async with AsyncClient(real_server.address) as client:
+            names = [model.name for model in await client.list_models()]
+            assert (await client.get_model("demo@1")).size == 64
+            mixed = [volume async for volume in client.generate("demo", mix=(1, 2, 0.25))]
+            return names, mixed, (await client.status()).build
+
+    names, (mixed,), build = asyncio.run(ask())
+    assert names == ["demo"]
+    with synthvol.Client(real_server.address) as client:
+        assert client.status().build == build
+        (expected,) = client.generate("demo", mix=(1, 2, 0.25))
+    assert mixed.sha256 == expected.sha256 and mixed.seed is None
+
+
 def test_kill_9_of_the_real_server(model_repository: Path, real_server: Server, tmp_path: Path) -> None:
     doomed = start_real_server(model_repository, tmp_path / "log")
     wait_until_serving(doomed.address)

@@ -1,7 +1,8 @@
 """Runs the commands of a documentation page: every fenced block whose info string is "bash test".
 
 The blocks of a page run as one script, in order, in a fresh folder with the built binaries on PATH, so a page reads
-as a session that a user could type. What the page started in the background is ended with it.
+as a session that a user could type. What the page started in the background is ended with it. Each port that a page
+names (21000 to 21999) is replaced by a free one, so that pages may run beside each other.
 
 Usage: run_page.py PAGE.md
 """
@@ -13,17 +14,27 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 BLOCK = re.compile(r"^```bash test\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PORT = re.compile(r"\b21\d{3}\b")
 LIMIT_SECONDS = 240
 
 
+def with_free_ports(text: str) -> str:
+    sockets = {port: socket.create_server(("127.0.0.1", 0)) for port in set(PORT.findall(text))}
+    free = {port: str(listener.getsockname()[1]) for port, listener in sockets.items()}
+    for listener in sockets.values():
+        listener.close()
+    return PORT.sub(lambda match: free[match.group()], text)
+
+
 def script_of(page: Path) -> str:
-    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    blocks = BLOCK.findall(with_free_ports(page.read_text(encoding="utf-8")))
     return "set -euo pipefail\n" + "\n".join(f"set -x\n{block}\n{{ set +x; }} 2>/dev/null" for block in blocks)
 
 

@@ -63,6 +63,11 @@ class Assembler:
         """Whether every volume was handed out."""
         return self._volume == self._request.count
 
+    def check_complete(self) -> None:
+        """Raises DamagedStreamError when a stream that has ended left something out."""
+        if not self.complete:
+            raise DamagedStreamError("it ended without the last volume's trailer")
+
     def next_request(self) -> synthesis_pb2.SynthesizeRequest:
         """Returns the request for what is missing, and forgets the stream before."""
         self._in_volume = False

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
 
 import grpc
 
+from synthvol._assembler import Reopen
 from synthvol._options import RetryPolicy
-from synthvol.errors import SynthVolError
+from synthvol.errors import SynthVolError, from_rpc_error
 
 T = TypeVar("T")
 
@@ -56,25 +59,76 @@ class EndpointPool(Generic[T]):
             self._failures[index], self._not_before[index] = 0, 0.0
 
 
-class Attempts(Generic[T]):
-    """The attempts of one call: deadline, and giving up after too many in a row without progress."""
+class Progress(Protocol):
+    """How far a call has come over all its attempts."""
 
-    def __init__(self, pool: EndpointPool[T], policy: RetryPolicy, timeout: float | None) -> None:
+    @property
+    def high_water(self) -> int:
+        """Bytes that have arrived."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is here, so that how the attempt ends changes nothing."""
+
+
+class Attempts(Generic[T]):
+    """The attempts of one call, until one succeeds, the deadline is near, or too many in a row made no progress.
+
+    Both clients go through it in the same way, each with its own kind of sleep and call:
+
+        for attempt in Attempts(pool, policy, timeout):
+            sleep(attempt.wait)
+            with attempt:
+                response = attempt.endpoint.Call(request, timeout=attempt.timeout)
+
+    An error that may pass is swallowed and leads to the next attempt; any other leaves the loop.
+    """
+
+    def __init__(
+        self, pool: EndpointPool[T], policy: RetryPolicy, timeout: float | None, progress: Progress | None = None
+    ) -> None:
         self._pool = pool
         self._policy = policy
         self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._progress = progress
         self._reached = 0
         self._fruitless = 0
+        self._ended = False
+        # The server that refused to mix builds is the one that can start the volume over.
+        self._again: tuple[int, T] | None = None
+
+    def __iter__(self) -> Iterator[Attempt[T]]:
+        while not self._ended:
+            if self._again is not None:
+                (index, endpoint), wait = self._again, 0.0
+                self._again = None
+            else:
+                index, endpoint, wait = self._pool.choose()
+            self._check_wait(wait)
+            yield Attempt(self, index, endpoint, wait)
 
     def remaining(self) -> float | None:
         """Returns the seconds that are left, None when there is no deadline."""
         return None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
 
-    def failed(self, index: int, error: SynthVolError, progress: int = 0) -> None:
+    def succeeded(self, index: int) -> None:
+        """Takes note of the attempt that ends the call."""
+        self._ended = True
+        self._pool.report_success(index)
+
+    def reopen(self, index: int, endpoint: T) -> None:
+        """Takes the same endpoint for the next attempt, at once."""
+        self._again = (index, endpoint)
+
+    def failed(self, index: int, error: SynthVolError) -> None:
         """Takes note of a failed attempt. Raises `error` when there should be no other."""
-        if progress > self._reached:
-            self._reached, self._fruitless = progress, 0
+        reached = 0 if self._progress is None else self._progress.high_water
+        if reached > self._reached:
+            self._reached, self._fruitless = reached, 0
             self._pool.report_success(index)
+        if self._progress is not None and self._progress.complete:
+            self._ended = True
+            return
         # With bytes already here, another replica may still have the version that this one lost.
         elsewhere = len(self._pool) > 1 and self._reached > 0 and error.code == grpc.StatusCode.NOT_FOUND
         if not (error.retriable or elsewhere):
@@ -87,9 +141,42 @@ class Attempts(Generic[T]):
             raise error
         self._pool.report_failure(index, error.retry_delay)
 
-    def check_wait(self, wait: float) -> None:
-        """Raises DEADLINE_EXCEEDED when the pause ends past the deadline."""
+    def _check_wait(self, wait: float) -> None:
         if self._deadline is not None and time.monotonic() + wait >= self._deadline:
             raise SynthVolError(
                 grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline is nearer than the next attempt"
             )
+
+
+class Attempt(Generic[T]):
+    """One attempt: where, after which pause, for how long. As a context it tells its Attempts how it ended."""
+
+    def __init__(self, attempts: Attempts[T], index: int, endpoint: T, wait: float) -> None:
+        self.endpoint = endpoint
+        # Seconds to sleep first.
+        self.wait = wait
+        self._attempts = attempts
+        self._index = index
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the attempt may take."""
+        return self._attempts.remaining()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is None:
+            self._attempts.succeeded(self._index)
+        elif isinstance(error, Reopen):
+            self._attempts.reopen(self._index, self.endpoint)
+        elif isinstance(error, SynthVolError):
+            self._attempts.failed(self._index, error)
+        elif isinstance(error, grpc.RpcError):
+            self._attempts.failed(self._index, from_rpc_error(error))
+        else:
+            return False
+        return True

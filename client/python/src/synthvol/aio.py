@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
 
-from synthvol._assembler import Assembler, Reopen
+from synthvol._assembler import Assembler
+from synthvol._generate import Generates
 from synthvol._options import ClientOptions
-from synthvol._requests import model_selector, synthesize_request
+from synthvol._requests import model_selector
 from synthvol._retry import Attempts, EndpointPool
 from synthvol._wire import METHOD, parse_response
-from synthvol.errors import DamagedStreamError, SynthVolError, from_rpc_error
-from synthvol.v1 import synthesis_pb2, synthesis_pb2_grpc
+from synthvol.v1 import admin_pb2, admin_pb2_grpc, synthesis_pb2, synthesis_pb2_grpc
 from synthvol.volume import DicomSeries, Volume
 
 R = TypeVar("R")
@@ -31,6 +31,7 @@ class _Endpoint:
         else:
             self.channel = grpc.aio.secure_channel(address, options.tls.credentials(), options.channel_options())
         self.synthesis: Any = synthesis_pb2_grpc.SynthesisServiceStub(self.channel)
+        self.admin: Any = admin_pb2_grpc.AdminServiceStub(self.channel)
         self.synthesize: Any = self.channel.unary_stream(
             METHOD,
             request_serializer=synthesis_pb2.SynthesizeRequest.SerializeToString,
@@ -38,7 +39,7 @@ class _Endpoint:
         )
 
 
-class AsyncClient:
+class AsyncClient(Generates[AsyncIterator[Volume], AsyncIterator[DicomSeries]]):
     """Lists models and streams volumes. Belongs to the event loop that it was made in."""
 
     def __init__(self, options: ClientOptions | str | Sequence[str], **keywords: Any) -> None:
@@ -75,83 +76,39 @@ class AsyncClient:
         response = await self._unary(lambda endpoint: endpoint.synthesis.GetModel, request, timeout)
         return cast(synthesis_pb2.Model, response.model)
 
-    def generate(
-        self,
-        model: str,
-        seed: int = 0,
-        count: int = 1,
-        *,
-        dtype: str = "int16",
-        precision: str = "auto",
-        priority: str = "normal",
-        class_label: int | None = None,
-        timeout: float | None = None,
-        request_id: str = "",
-    ) -> AsyncIterator[Volume]:
-        """Yields `count` volumes, as Client.generate does."""
-        if dtype not in ("int16", "float32"):
-            raise ValueError(f"dtype {dtype!r}: expected int16 or float32")
-        request = synthesize_request(
-            model, seed, count, format=dtype, precision=precision, priority=priority, class_label=class_label,
-            request_id=request_id,
-        )
-        return cast(AsyncIterator[Volume], self.synthesize(request, timeout=timeout))
-
-    def generate_dicom(
-        self, model: str, seed: int = 0, count: int = 1, *, dicom: Mapping[str, Any] | None = None,
-        class_label: int | None = None, timeout: float | None = None,
-    ) -> AsyncIterator[DicomSeries]:
-        """Yields volumes as DICOM series, as Client.generate_dicom does."""
-        request = synthesize_request(model, seed, count, format="dicom", dicom=dicom, class_label=class_label)
-        return cast(AsyncIterator[DicomSeries], self.synthesize(request, timeout=timeout))
+    async def status(self, *, timeout: float | None = None) -> admin_pb2.GetStatusResponse:
+        """Returns the live picture of a server (scope "admin")."""
+        request = admin_pb2.GetStatusRequest()
+        response = await self._unary(lambda endpoint: endpoint.admin.GetStatus, request, timeout)
+        return cast(admin_pb2.GetStatusResponse, response)
 
     async def synthesize(
         self, request: synthesis_pb2.SynthesizeRequest, *, timeout: float | None = None
     ) -> AsyncIterator[Volume | DicomSeries]:
         """Yields the volumes of a request message."""
         assembler = Assembler(request)
-        attempts = Attempts(self._pool, self._options.retry, timeout)
-        reopen = False
-        while not assembler.complete:
-            if not reopen:  # the server that refused to mix builds is the one that can start the volume over
-                index, endpoint, wait = self._pool.choose()
-            reopen = False
-            attempts.check_wait(wait)
-            await asyncio.sleep(wait)
-            call = endpoint.synthesize(
-                assembler.next_request(), timeout=attempts.remaining(), metadata=self._options.metadata()
-            )
-            try:
-                async for message in call:
-                    volume = assembler.consume(message)
-                    if volume is not None:
-                        yield volume
-                if not assembler.complete:
-                    raise DamagedStreamError("it ended without the last volume's trailer")
-                self._pool.report_success(index)
-            except Reopen:
-                reopen, wait = True, 0.0
-            except SynthVolError as error:
-                attempts.failed(index, error, assembler.high_water)
-            except grpc.RpcError as error:
-                attempts.failed(index, from_rpc_error(error), assembler.high_water)
-            finally:
-                call.cancel()
+        for attempt in Attempts(self._pool, self._options.retry, timeout, assembler):
+            await asyncio.sleep(attempt.wait)
+            with attempt:
+                call = attempt.endpoint.synthesize(
+                    assembler.next_request(), timeout=attempt.timeout, metadata=self._options.metadata()
+                )
+                try:
+                    async for message in call:
+                        volume = assembler.consume(message)
+                        if volume is not None:
+                            yield volume
+                finally:
+                    call.cancel()
+                assembler.check_complete()
 
     async def _unary(
         self, method: Callable[[_Endpoint], Callable[..., Awaitable[R]]], request: Any, timeout: float | None
     ) -> R:
-        attempts = Attempts(self._pool, self._options.retry, timeout)
-        while True:
-            index, endpoint, wait = self._pool.choose()
-            attempts.check_wait(wait)
-            await asyncio.sleep(wait)
-            try:
-                response = await method(endpoint)(
-                    request, timeout=attempts.remaining(), metadata=self._options.metadata()
+        for attempt in Attempts(self._pool, self._options.retry, timeout):
+            await asyncio.sleep(attempt.wait)
+            with attempt:
+                response = await method(attempt.endpoint)(
+                    request, timeout=attempt.timeout, metadata=self._options.metadata()
                 )
-            except grpc.RpcError as error:
-                attempts.failed(index, from_rpc_error(error))
-            else:
-                self._pool.report_success(index)
-                return response
+        return response
