@@ -56,7 +56,7 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends orthanc
 ENTRYPOINT ["/usr/sbin/Orthanc", "/etc/orthanc"]
 D
 
-# An engine of our own: its files under $work, its network in a namespace of its own.
+# An engine of our own (started without a shell in between, so that its number is the one to end): its files under $work, its network in a namespace of its own.
 unshare --net sleep infinity & namespace=$!
 started+=("$namespace")
 until_true 20 ns ip link set lo up || fail "no network namespace"
@@ -68,9 +68,9 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = "$work/containerd.sock"
 C
-ns containerd --config "$work/containerd.toml" >"$work/containerd.log" 2>&1 & started+=($!)
+nsenter --target "$namespace" --net containerd --config "$work/containerd.toml" >"$work/containerd.log" 2>&1 & started+=($!)
 until_true 60 ctr --address "$work/containerd.sock" version || fail "containerd does not start"
-ns dockerd --host "unix://$work/docker.sock" --containerd "$work/containerd.sock" --data-root "$work/docker" --exec-root "$work/exec" \
+nsenter --target "$namespace" --net dockerd --host "unix://$work/docker.sock" --containerd "$work/containerd.sock" --data-root "$work/docker" --exec-root "$work/exec" \
   --pidfile "$work/docker.pid" --oom-score-adjust 0 >"$work/dockerd.log" 2>&1 & started+=($!)
 until_true 120 d version || fail "dockerd does not start"
 d version --format 'engine {{.Server.Version}}, client {{.Client.Version}}'
@@ -88,7 +88,7 @@ query() { ns curl -fsS http://127.0.0.1:9090/api/v1/query --data-urlencode "quer
 moving() { awk -v v="$(query 'sum(rate(synthvol_volume_seconds_count[1m]))')" 'BEGIN {exit !(v > 0)}'; }
 until_true 180 moving || fail "Prometheus sees no volumes"
 echo "Orthanc has $(studies) series; Prometheus: up $(query 'sum(up)'), $(query 'sum(rate(synthvol_volume_seconds_count[1m]))') volumes a second"
-[ "$(ns curl -fsS -o /dev/null -w '%{http_code}' http://127.0.0.1:8042/dicom-web/studies)" = 401 ] || fail "Orthanc answers without a password"
+[ "$(ns curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:8042/dicom-web/studies)" = 401 ] || fail "Orthanc answers without a password"
 ns curl -fsS --user demo:demo -H 'Accept: application/dicom+json' 'http://127.0.0.1:8042/dicom-web/studies?limit=1' | grep -q '"0020000D"' || fail "no study by DICOMweb"
 c down --volumes --timeout 60 >/dev/null 2>&1 || fail "docker compose down"
 [ -z "$(d ps --all --quiet)$(d volume ls --quiet)" ] || fail "containers or volumes are left"

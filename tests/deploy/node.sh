@@ -165,9 +165,11 @@ scrape_configs:
 C
 # The adapter's rule that docs/operations.md gives.
 awk '/^```yaml adapter/ {on = 1; next} /^```/ {on = 0} on' docs/operations.md >"$work/adapter.yaml"
-node run prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/tsdb" --web.listen-address=127.0.0.1:19090 --log.level=warn \
+# Without a shell in between, so that their numbers are the ones to end.
+netns=$(cat "$K8S_RUN/netns.pid")
+nsenter --target "$netns" --net prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/tsdb" --web.listen-address=127.0.0.1:19090 --log.level=warn \
   >"$work/prometheus.log" 2>&1 & started+=($!)
-node run "$K8S_BIN/prometheus-adapter" --prometheus-url=http://127.0.0.1:19090 --config="$work/adapter.yaml" --metrics-relist-interval=10s \
+nsenter --target "$netns" --net "$K8S_BIN/prometheus-adapter" --prometheus-url=http://127.0.0.1:19090 --config="$work/adapter.yaml" --metrics-relist-interval=10s \
   --secure-port=16444 --bind-address=127.0.0.1 --cert-dir="$work" --lister-kubeconfig="$KUBECONFIG" --authentication-kubeconfig="$KUBECONFIG" \
   --authorization-kubeconfig="$KUBECONFIG" >"$work/adapter.log" 2>&1 & started+=($!)
 # The adapter runs beside the API server, which has no front-proxy certificate to show it: anonymous may read metrics, here.
@@ -199,7 +201,7 @@ until_true 180 active || { hpa .status; tail -n 5 "$work/adapter.log"; fail "the
 at_most() { [ "$(k get deployment demo-synthvol -o 'jsonpath={.spec.replicas}')" -le "$1" ]; }
 at_least() { [ "$(k get deployment demo-synthvol -o 'jsonpath={.status.readyReplicas}')" -ge "$1" ]; }
 until_true 300 at_most 1 || fail "an idle server keeps more than one pod"
-node run "$client" bench --server "$address:8500" --model demo --concurrency 24 --duration 900 >"$work/bench" 2>&1 & bench=$!
+nsenter --target "$netns" --net "$client" bench --server "$address:8500" --model demo --concurrency 24 --duration 900 >"$work/bench" 2>&1 & bench=$!
 started+=("$bench")
 until_true 400 at_least 2 || { hpa .status; tail -n 3 "$work/bench"; fail "the load scaled nothing"; }
 echo "under load: expected wait per pod $(hpa '.status.currentMetrics[0].pods.current.averageValue') for 1 s wanted, $(server_pods -o name | wc -l) pods, $(hpa .status.desiredReplicas) desired"
