@@ -54,6 +54,9 @@ def main() -> int:
         if name != sbom_name and name not in ("etc/hosts", "etc/resolv.conf"):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             check(listed.get(name) == digest, f"{name} is not in the SBOM, or differs from it")
+    build = next((package["versionInfo"] for package in sbom["packages"] if package["SPDXID"] == "SPDXRef-image"), "")
+    revision = labels.get("org.opencontainers.image.revision", "")
+    check(build.endswith(f"+{revision}"), f"the label says revision {revision}, the SBOM build {build}")
     packages = [package["name"] for package in sbom["packages"]]
     check(len(packages) > 5 and "libc6" in packages, f"the SBOM lists only {packages}")
     for problem in problems:

@@ -56,7 +56,9 @@ esac
 # build TARGET TAG [FLAG...]
 build() {
   local target=$1 tag=$2; shift 2
+  # --label: buildah 1.28 takes a cached LABEL for a new one when only the argument in it has changed.
   b bud --format docker --layers --isolation chroot --pull-never "${mounts[@]}" --build-arg "SYNTHVOL_COMMIT=$commit" \
+    --label "org.opencontainers.image.revision=$commit" \
     --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=$programs" --target "$target" --tag "$tag" "$@" . \
     >"$store/$target.log" 2>&1 || { tail -n 20 "$store/$target.log" >&2; fail "build of $target; the whole log is $store/$target.log"; }
 }
