@@ -47,7 +47,8 @@ AttemptResult ReadStream(const Endpoint& endpoint, grpc::ClientContext& context,
 }  // namespace
 
 VolumeIdentity IdentityOf(const v1::VolumeHeader& header) {
-  return {header.model_digest(), header.build(), header.device_class()};
+  return {header.model_digest(), header.build(), header.device_class(), header.plausibility(),
+          header.drawn_seed()};
 }
 
 class Client::Impl {

@@ -48,6 +48,9 @@ struct VolumeIdentity {
   std::string model_digest;
   std::string build;
   std::string device_class;
+  // Set by the server's plausibility gate.
+  std::string plausibility = {};
+  uint64_t drawn_seed = 0;
 
   friend bool operator==(const VolumeIdentity&, const VolumeIdentity&) = default;
 };

@@ -68,6 +68,7 @@ class Generator::Sink : public VolumeSink {
                              {"precision", v1::Precision_Name(header.precision())},
                              {"synthesis_seconds", trailer.synthesis_seconds()}};
     if (!header.plausibility().empty()) record["plausibility"] = header.plausibility();
+    if (header.has_drawn_seed()) record["drawn_seed"] = header.drawn_seed();
     if (absl::Status status = generator_.folder_.Record(record); !status.ok()) return status;
     store_->Remove();
     store_.reset();

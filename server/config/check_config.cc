@@ -189,6 +189,8 @@ absl::Status CheckConfig(const v1::ServerConfig& config) {
        CheckAuth(config.auth()),
        AtLeast("models.poll_interval", config.models().poll_interval(), absl::ZeroDuration()),
        OneOf("models.render_mode", config.models().render_mode(), {"fast", "bounded"}),
+       OneOf("plausibility.mode", config.plausibility().mode(), {"off", "tag", "redraw"}),
+       InRange<uint32_t>("plausibility.max_redraws", config.plausibility().max_redraws(), 1, 100),
        CheckWork(config), CheckTenants(config), CheckConnections(config.connections()),
        AtLeast("drain_grace", config.drain_grace(), absl::ZeroDuration()),
        CheckDestinations(config),

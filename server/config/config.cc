@@ -40,6 +40,11 @@ void CompleteModels(v1::ModelsConfig& models) {
   if (models.render_mode().empty()) models.set_render_mode("fast");
 }
 
+void CompletePlausibility(v1::PlausibilityConfig& plausibility) {
+  if (plausibility.mode().empty()) plausibility.set_mode("off");
+  SYNTHVOL_DEFAULT(plausibility, max_redraws, 4);
+}
+
 void CompleteWork(v1::ServerConfig& config) {
   v1::WorkersConfig& workers = *config.mutable_workers();
   if (workers.devices().empty()) workers.add_devices("auto");
@@ -100,6 +105,7 @@ void CompleteConfig(v1::ServerConfig& config) {
   CompleteModels(*config.mutable_models());
   CompleteWork(config);
   CompleteConnections(*config.mutable_connections());
+  CompletePlausibility(*config.mutable_plausibility());
   SYNTHVOL_DEFAULT_SECONDS(config, drain_grace, 30);
   for (v1::DestinationConfig& destination : *config.mutable_destinations()) {
     if (destination.has_c_store() && destination.c_store().calling_ae_title().empty()) {

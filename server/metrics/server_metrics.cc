@@ -136,6 +136,10 @@ struct ServerMetrics::State {
                                .Name("synthvol_requests_total")
                                .Help("Calls that ended, by method, code and reason.")
                                .Register(*registry);
+  Family<Counter>& draws = BuildCounter()
+                               .Name("synthvol_plausibility_draws_total")
+                               .Help("Volumes that the plausibility gate judged, by verdict.")
+                               .Register(*registry);
   Family<Counter>& loads = BuildCounter()
                                .Name("synthvol_model_loads_total")
                                .Help("Model versions loaded or refused.")
@@ -192,6 +196,10 @@ void ServerMetrics::ObserveFirstSlice(absl::Duration duration) {
 
 void ServerMetrics::ObserveVolume(const std::string& model, absl::Duration duration) {
   state_->volume.Add({{"model", model}}, kSeconds).Observe(absl::ToDoubleSeconds(duration));
+}
+
+void ServerMetrics::ObserveDraw(const std::string& model, const std::string& verdict) {
+  state_->draws.Add({{"model", model}, {"verdict", verdict}}).Increment();
 }
 
 void ServerMetrics::ObserveEnd(const std::string& method, const std::string& code,

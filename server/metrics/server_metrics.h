@@ -55,6 +55,8 @@ class ServerMetrics {
   void ObserveFirstSlice(absl::Duration duration);
   // From the start of a volume's synthesis to its last slice.
   void ObserveVolume(const std::string& model, absl::Duration duration);
+  // The plausibility gate judged a draw: "plausible", "implausible" or "unchecked".
+  void ObserveDraw(const std::string& model, const std::string& verdict);
   // A call of `method` ended.
   void ObserveEnd(const std::string& method, const std::string& code, const std::string& reason);
   // A stream ended after this many bytes.

@@ -9,11 +9,13 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "model/eval/gate/plausibility.h"
 #include "model/synthesizer.h"
 #include "server/registry/model_repository.h"
 
@@ -25,13 +27,15 @@ class ServableModel {
  public:
   ServableModel(std::string model_name, int64_t model_version, VersionFolder model_folder,
                 model::ModelConfig model_config, std::string model_digest,
-                std::array<bool, 3> model_precisions, size_t devices)
+                std::array<bool, 3> model_precisions, size_t devices,
+                std::optional<model::PlausibilityRanges> model_plausibility = std::nullopt)
       : name(std::move(model_name)),
         version(model_version),
         folder(std::move(model_folder)),
         config(std::move(model_config)),
         digest(std::move(model_digest)),
         precisions(model_precisions),
+        plausibility(std::move(model_plausibility)),
         slots_(devices) {}
 
   const std::string name;
@@ -41,6 +45,8 @@ class ServableModel {
   const std::string digest;
   // Which model::Precision the devices can compute in, by its value.
   const std::array<bool, 3> precisions;
+  // The ranges of its training data; unset when the checkpoint has none.
+  const std::optional<model::PlausibilityRanges> plausibility;
 
  private:
   friend class ModelRegistry;

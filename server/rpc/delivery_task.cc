@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "imaging/dicom/series_encoder.h"
 #include "server/logging/log.h"
-#include "server/rpc/render.h"
+#include "server/rpc/draw_volume.h"
 #include "server/scheduling/annotated_status.h"
 
 namespace synthvol::server {
@@ -52,26 +52,32 @@ TurnResult DeliveryTask::Run(Turn& turn) {
 }
 
 absl::Status DeliveryTask::Render(Turn& turn, Series& series, bool& device_fault) {
-  auto encoder = dicom::SeriesEncoder::Create(DescribeSeries(plan_, next_volume_));
-  if (!encoder.ok()) return encoder.status();
-  series.study_uid = (*encoder)->uids().study();
-  series.series_uid = (*encoder)->uids().series();
+  std::unique_ptr<dicom::SeriesEncoder> encoder;
   dicom::EncodedSlice encoded;
-  const RenderResult rendered =
-      RenderVolume(*context_, plan_, model_, next_volume_, 0, model::OutputKind::kStored, turn,
-                   [&](const model::Slab& slab) {
-                     const size_t voxels = slab.stored.size() / slab.slice_count;
-                     for (int64_t i = 0; i < slab.slice_count; ++i) {
-                       const absl::Status status = (*encoder)->EncodeSlice(
-                           slab.first_slice + i, slab.stored.subspan(i * voxels, voxels), &encoded);
-                       if (!status.ok()) return status;
-                       if (encoded.first_of_instance) {
-                         series.instances.push_back({(*encoder)->Identity(encoded.instance), ""});
-                       }
-                       series.instances.back().bytes += encoded.bytes;
-                     }
-                     return absl::OkStatus();
-                   });
+  VolumeOutput output;
+  output.begin = [&](const Draw& draw) {
+    auto made = dicom::SeriesEncoder::Create(DescribeSeries(plan_, next_volume_, draw));
+    if (!made.ok()) return made.status();
+    encoder = *std::move(made);
+    series.study_uid = encoder->uids().study();
+    series.series_uid = encoder->uids().series();
+    return absl::OkStatus();
+  };
+  output.slab = [&](const model::Slab& slab) {
+    const size_t voxels = slab.stored.size() / slab.slice_count;
+    for (int64_t i = 0; i < slab.slice_count; ++i) {
+      const absl::Status status = encoder->EncodeSlice(
+          slab.first_slice + i, slab.stored.subspan(i * voxels, voxels), &encoded);
+      if (!status.ok()) return status;
+      if (encoded.first_of_instance) {
+        series.instances.push_back({encoder->Identity(encoded.instance), ""});
+      }
+      series.instances.back().bytes += encoded.bytes;
+    }
+    return absl::OkStatus();
+  };
+  const RenderResult rendered = DrawVolume(*context_, plan_, model_, next_volume_, 0,
+                                           model::OutputKind::kStored, turn, output);
   device_fault = rendered.device_fault;
   return rendered.status;
 }

@@ -1,7 +1,6 @@
 #include "server/rpc/render.h"
 
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -44,18 +43,16 @@ TaskSpec MakeTaskSpec(uint64_t id, const Call& call, const SynthesisPlan& plan,
   return spec;
 }
 
-RenderResult RenderVolume(const ServiceContext& context, const SynthesisPlan& plan,
-                          const std::shared_ptr<ServableModel>& model, uint32_t index,
-                          int64_t first_slice, model::OutputKind kind, Turn& turn,
-                          const model::SlabCallback& callback) {
+RenderResult RenderLatent(const ServiceContext& context, const SynthesisPlan& plan,
+                          const std::shared_ptr<ServableModel>& model,
+                          absl::Span<const float> latent, int64_t first_slice,
+                          model::OutputKind kind, Turn& turn, const model::SlabCallback& callback) {
   const int device = context.device_of_worker[turn.worker()];
   const auto lease = context.registry->Pin(model, device);
   if (!lease.ok()) return {lease.status(), false};
   model::Synthesizer& synthesizer = lease->synthesizer();
-  const absl::StatusOr<std::vector<float>> latent = LatentOf(plan, index, model->config.latent_dim);
-  if (!latent.ok()) return {latent.status(), false};
   model::SynthesisInput input;
-  input.latent = *latent;
+  input.latent = latent;
   input.class_label = plan.class_label;
   input.precision = plan.precision;
   input.start_slice = first_slice;

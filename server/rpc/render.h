@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "server/rpc/call.h"
 #include "server/rpc/service_context.h"
 #include "server/scheduling/task.h"
@@ -20,12 +20,12 @@ struct RenderResult {
   bool device_fault = false;
 };
 
-// Renders volume `index` of `plan` from slice `first_slice` on, on the device of the turn's worker,
-// handing slabs to `callback`; ends at the first slab after the turn was interrupted.
-RenderResult RenderVolume(const ServiceContext& context, const SynthesisPlan& plan,
-                          const std::shared_ptr<ServableModel>& model, uint32_t index,
-                          int64_t first_slice, model::OutputKind kind, Turn& turn,
-                          const model::SlabCallback& callback);
+// Renders a latent as `plan` wants it from slice `first_slice` on, on the device of the turn's
+// worker, handing slabs to `callback`; ends at the first slab after the turn was interrupted.
+RenderResult RenderLatent(const ServiceContext& context, const SynthesisPlan& plan,
+                          const std::shared_ptr<ServableModel>& model,
+                          absl::Span<const float> latent, int64_t first_slice,
+                          model::OutputKind kind, Turn& turn, const model::SlabCallback& callback);
 
 // Returns what the scheduler needs to know of a request: one turn a volume, timed under model,
 // version, format and precision. `bytes` is what the request holds while it is open.

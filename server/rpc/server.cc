@@ -1,23 +1,18 @@
 #include "server/rpc/server.h"
 
 #include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "base/atomic_file.h"
 #include "server/config/config.h"
 #include "server/logging/log.h"
 #include "server/rpc/reflection.h"
+#include "server/rpc/server_options.h"
 #include "server/scheduling/annotated_status.h"
 #include "server/security/credentials.h"
 
@@ -29,68 +24,7 @@ constexpr absl::Duration kFlushTime = absl::Seconds(2);
 constexpr size_t kPoolBytes = 64 << 20;
 constexpr size_t kChunkHeaderBytes = 512;
 
-absl::StatusOr<std::vector<model::DeviceSpec>> ParseDevices(const v1::WorkersConfig& workers) {
-  std::vector<model::DeviceSpec> devices;
-  for (const std::string& name : workers.devices()) {
-    const absl::StatusOr<model::DeviceSpec> device = model::ParseDevice(name);
-    if (!device.ok()) {
-      return absl::Status(device.status().code(),
-                          absl::StrCat("workers.devices: ", device.status().message()));
-    }
-    devices.push_back(*device);
-  }
-  return devices;
-}
-
-std::string DeviceName(const model::DeviceSpec& device) {
-  return device.cuda ? absl::StrCat("cuda:", device.index) : "cpu";
-}
-
-TenantLimits ToLimits(const v1::TenantConfig& config) {
-  TenantLimits limits;
-  limits.weight = config.weight();
-  limits.max_running = config.max_running();
-  limits.max_requests = config.max_requests();
-  limits.turns_per_second = config.volumes_per_second();
-  limits.burst_turns = config.burst_volumes();
-  return limits;
-}
-
-int Milliseconds(const google::protobuf::Duration& duration) {
-  return static_cast<int>(absl::ToInt64Milliseconds(ToDuration(duration)));
-}
-
-void SetConnectionLimits(const v1::ConnectionsConfig& limits, grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_request_bytes()));
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
-                             static_cast<int>(limits.max_metadata_bytes()));
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                             static_cast<int>(limits.max_streams_per_connection()));
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(limits.max_idle()));
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(limits.max_age()));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(limits.keepalive_interval()));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                             Milliseconds(limits.keepalive_timeout()));
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
-                             Milliseconds(limits.handshake_timeout()));
-  // Clients may ping as often as we do.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             Milliseconds(limits.keepalive_interval()) / 2);
-  builder.SetResourceQuota(
-      grpc::ResourceQuota("synthvol").Resize(static_cast<size_t>(limits.max_transport_bytes())));
-}
-
 }  // namespace
-
-int64_t AvailableMemoryBytes() {
-  int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
-  if (const auto limit = ReadFile("/sys/fs/cgroup/memory.max", 64); limit.ok()) {
-    int64_t group = 0;
-    if (absl::SimpleAtoi(absl::StripAsciiWhitespace(*limit), &group))
-      bytes = std::min(bytes, group);
-  }
-  return bytes;
-}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const v1::ServerConfig& config) {
   SetLogLevel(config.log().level());
@@ -127,23 +61,7 @@ absl::Status Server::StartModels(const v1::ServerConfig& config) {
   auto devices = ParseDevices(config.workers());
   if (!devices.ok()) return devices.status();
   context_.devices = *devices;
-  RegistryOptions options;
-  options.repository = config.model_repository();
-  options.poll_interval = ToDuration(config.models().poll_interval());
-  options.device_byte_budget = static_cast<int64_t>(config.models().device_byte_budget());
-  const bool any_cuda = std::any_of(devices->begin(), devices->end(),
-                                    [](const model::DeviceSpec& device) { return device.cuda; });
-  // A GPU says itself when it is full; the CPU would take the machine down.
-  if (options.device_byte_budget == 0 && !any_cuda) {
-    options.device_byte_budget = AvailableMemoryBytes() / 2;
-  }
-  options.warmup = config.models().warmup();
-  options.render_mode = config.models().render_mode() == "bounded" ? model::RenderMode::kBounded
-                                                                   : model::RenderMode::kFast;
-  options.names.assign(config.models().names().begin(), config.models().names().end());
-  options.devices = *devices;
-  options.threads = static_cast<int>(config.workers().threads_per_worker());
-  options.workers_per_device = static_cast<int>(config.workers().workers_per_device());
+  RegistryOptions options = ToRegistryOptions(config, *devices);
   options.on_change = [this] {
     if (health_ != nullptr) health_->Update();
   };
@@ -161,21 +79,13 @@ absl::Status Server::StartModels(const v1::ServerConfig& config) {
 }
 
 void Server::StartScheduler(const v1::ServerConfig& config) {
-  SchedulerOptions options;
+  SchedulerOptions options = ToSchedulerOptions(config);
   for (size_t device = 0; device < context_.devices.size(); ++device) {
     for (uint32_t i = 0; i < config.workers().workers_per_device(); ++i) {
       options.workers.push_back(DeviceName(context_.devices[device]));
       context_.device_of_worker.push_back(static_cast<int>(device));
     }
   }
-  options.max_requests = config.queue().max_requests();
-  options.max_bytes = config.queue().max_bytes();
-  options.ageing_interval = ToDuration(config.queue().ageing_interval());
-  options.default_tenant = ToLimits(config.queue().default_tenant());
-  for (const v1::TenantConfig& tenant : config.tenants()) {
-    options.tenants[tenant.name()] = ToLimits(tenant);
-  }
-  options.watchdog_timeout = ToDuration(config.workers().watchdog_timeout());
   options.rebuild = [this](int worker) {
     Log(LogLevel::kError, "device_rebuild", {{"worker", static_cast<int64_t>(worker)}});
     registry_->DropDevice(context_.device_of_worker[worker]);
@@ -204,6 +114,7 @@ absl::Status Server::StartServices(const v1::ServerConfig& config) {
   const size_t block_bytes = streams.chunk_bytes() + kChunkHeaderBytes;
   context_.pool = std::make_shared<BlockPool>(block_bytes, kPoolBytes / block_bytes);
   context_.limits = {streams.max_volumes_per_request(), streams.chunk_bytes()};
+  context_.gate = ToGatePolicy(config.plausibility());
   context_.stream_buffer_bytes = streams.buffer_bytes();
   context_.queue_limit = config.queue().max_requests();
   context_.queue_bytes_limit = config.queue().max_bytes();

@@ -72,9 +72,6 @@ class Server {
   int port_ = 0;
 };
 
-// Returns the memory that this process may use: the machine's, or its control group's if less.
-int64_t AvailableMemoryBytes();
-
 }  // namespace synthvol::server
 
 #endif  // SYNTHVOL_SERVER_RPC_SERVER_H_

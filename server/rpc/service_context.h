@@ -10,6 +10,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/registry/model_registry.h"
 #include "server/rpc/chunk_message.h"
+#include "server/rpc/plausibility_gate.h"
 #include "server/rpc/stream_writer.h"
 #include "server/rpc/synthesis_plan.h"
 #include "server/scheduling/scheduler.h"
@@ -25,6 +26,7 @@ struct ServiceContext {
   const Authenticator* authenticator = nullptr;
   std::shared_ptr<BlockPool> pool;
   RequestLimits limits;
+  GatePolicy gate;
   uint64_t stream_buffer_bytes = 64 << 20;
   uint32_t queue_limit = 0;
   uint64_t queue_bytes_limit = 0;

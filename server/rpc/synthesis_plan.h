@@ -15,16 +15,13 @@
 #include "imaging/dicom/series_description.h"
 #include "model/synthesizer.h"
 #include "server/registry/model_registry.h"
+#include "server/rpc/plausibility_gate.h"
+#include "server/rpc/request_fields.h"
 #include "server/scheduling/fair_queue.h"
 #include "synthvol/v1/delivery.pb.h"
 #include "synthvol/v1/synthesis.pb.h"
 
 namespace synthvol::server {
-
-// Largest seed: torch's CPU generator keeps 32 bits, so a larger one would repeat a volume.
-inline constexpr uint64_t kMaxSeed = 0xFFFFFFFFULL;
-inline constexpr uint32_t kMinChunkBytes = 64 << 10;
-inline constexpr uint32_t kMaxChunkBytes = 3 << 20;
 
 struct RequestLimits {
   uint32_t max_volumes = 1000;
@@ -67,15 +64,18 @@ absl::StatusOr<SynthesisPlan> PlanDelivery(const v1::DeliverRequest& request,
 absl::StatusOr<std::vector<float>> LatentOf(const SynthesisPlan& plan, uint32_t index,
                                             int64_t latent_dim);
 
-// Returns what describes volume `index` as a DICOM series.
-imaging::dicom::SeriesDescription DescribeSeries(const SynthesisPlan& plan, uint32_t index);
+// Returns what describes volume `index`, drawn as `draw` says, as a DICOM series.
+imaging::dicom::SeriesDescription DescribeSeries(const SynthesisPlan& plan, uint32_t index,
+                                                 const Draw& draw = {});
+
+// Returns what the format needs of the generator.
+model::OutputKind OutputKindOf(const SynthesisPlan& plan);
+// Returns the slice that rendering has to begin with when slices from `start_slice` on are sent: an
+// enhanced file needs all before them as well.
+int64_t FirstSliceNeeded(const SynthesisPlan& plan, uint32_t start_slice);
 
 // Returns bytes of one volume as it is sent.
 uint64_t EstimateVolumeBytes(const SynthesisPlan& plan, int64_t size);
-
-// Returns "fp32", "bf16" or "tf32".
-const char* ToString(model::Precision precision);
-v1::Precision ToProto(model::Precision precision);
 
 }  // namespace synthvol::server
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "server/rpc/render.h"
+#include "server/rpc/draw_volume.h"
 #include "server/rpc/volume_sender.h"
 
 namespace synthvol::server {
@@ -23,8 +23,10 @@ SynthesisTask::SynthesisTask(const ServiceContext* context, TaskId id, Call call
 
 TaskSpec SynthesisTask::Spec(absl::Time deadline) const {
   const uint64_t turns = plan_.count - plan_.start_volume;
-  const uint64_t bytes =
+  uint64_t bytes =
       std::min(turns * volume_bytes_, std::max(volume_bytes_, context_->stream_buffer_bytes));
+  // The volume that is held back stands beside what is being sent.
+  if (IsHeld(*context_, *model_)) bytes += volume_bytes_;
   return MakeTaskSpec(id_, call_, plan_, *model_, bytes, deadline);
 }
 
@@ -36,30 +38,37 @@ TurnResult SynthesisTask::Run(Turn& turn) {
 TurnResult SynthesisTask::SendVolume(Turn& turn) {
   const absl::Time begin = absl::Now();
   const uint32_t start_slice = next_volume_ == plan_.start_volume ? plan_.start_slice : 0;
-  auto sender = VolumeSender::Create(plan_, next_volume_, start_slice, *writer_, *context_->pool);
-  if (!sender.ok()) return {TurnResult::Next::kDone, sender.status()};
-  const int device = context_->device_of_worker[turn.worker()];
-  writer_->Push(MakeMessage(
-      MakeHeader(plan_, *model_, next_volume_, start_slice, context_->devices[device].cuda)));
+  const bool cuda = context_->devices[context_->device_of_worker[turn.worker()]].cuda;
   bool first_slice = std::exchange(first_turn_, false);
   const bool first_volume = first_slice;
+  std::unique_ptr<VolumeSender> sender;
+  VolumeOutput output;
+  output.begin = [&](const Draw& draw) {
+    auto made =
+        VolumeSender::Create(plan_, next_volume_, draw, start_slice, *writer_, *context_->pool);
+    if (!made.ok()) return made.status();
+    sender = *std::move(made);
+    writer_->Push(MakeMessage(MakeHeader(plan_, *model_, next_volume_, draw, start_slice, cuda)));
+    return absl::OkStatus();
+  };
+  output.slab = [&](const model::Slab& slab) {
+    absl::Status sent = sender->Add(slab);
+    if (std::exchange(first_slice, false)) {
+      context_->metrics->ObserveFirstSlice(absl::Now() - call_.begin);
+    }
+    return sent;
+  };
   const RenderResult rendered =
-      RenderVolume(*context_, plan_, model_, next_volume_, (*sender)->first_slice_needed(),
-                   (*sender)->kind(), turn, [&](const model::Slab& slab) {
-                     absl::Status sent = (*sender)->Add(slab);
-                     if (std::exchange(first_slice, false)) {
-                       context_->metrics->ObserveFirstSlice(absl::Now() - call_.begin);
-                     }
-                     return sent;
-                   });
+      DrawVolume(*context_, plan_, model_, next_volume_, FirstSliceNeeded(plan_, start_slice),
+                 OutputKindOf(plan_), turn, output);
   if (!rendered.status.ok()) {
     return {TurnResult::Next::kDone, rendered.status, rendered.device_fault};
   }
   v1::SynthesizeResponse response;
   v1::VolumeTrailer& trailer = *response.mutable_trailer();
   trailer.set_volume_index(next_volume_);
-  trailer.set_byte_count((*sender)->chunks().byte_count());
-  trailer.set_sha256((*sender)->chunks().FinishSha256());
+  trailer.set_byte_count(sender->chunks().byte_count());
+  trailer.set_sha256(sender->chunks().FinishSha256());
   trailer.set_slice_count(static_cast<uint32_t>(model_->config.size) - start_slice);
   if (first_volume) trailer.set_queue_seconds(absl::ToDoubleSeconds(begin - call_.begin));
   trailer.set_synthesis_seconds(absl::ToDoubleSeconds(absl::Now() - begin));

@@ -12,16 +12,9 @@ namespace {
 // int16 or float32 voxels, as they lie in memory (the wire is little-endian, as is the machine).
 class RawSender final : public VolumeSender {
  public:
-  RawSender(const SynthesisPlan& plan, uint32_t index, uint32_t start_slice, StreamWriter& writer,
-            BlockPool& pool)
+  RawSender(const SynthesisPlan& plan, uint32_t index, StreamWriter& writer, BlockPool& pool)
       : VolumeSender(writer, pool, index, plan.chunk_bytes),
-        stored_(plan.format == v1::VOLUME_FORMAT_INT16),
-        start_slice_(start_slice) {}
-
-  int64_t first_slice_needed() const override { return start_slice_; }
-  model::OutputKind kind() const override {
-    return stored_ ? model::OutputKind::kStored : model::OutputKind::kUnit;
-  }
+        stored_(plan.format == v1::VOLUME_FORMAT_INT16) {}
 
   absl::Status Add(const model::Slab& slab) override {
     const std::string_view bytes =
@@ -44,7 +37,6 @@ class RawSender final : public VolumeSender {
 
  private:
   const bool stored_;
-  const int64_t start_slice_;
 };
 
 class DicomSender final : public VolumeSender {
@@ -52,12 +44,8 @@ class DicomSender final : public VolumeSender {
   DicomSender(const SynthesisPlan& plan, uint32_t index, uint32_t start_slice, StreamWriter& writer,
               BlockPool& pool, std::unique_ptr<imaging::dicom::SeriesEncoder> encoder)
       : VolumeSender(writer, pool, index, plan.chunk_bytes),
-        enhanced_(plan.dicom.storage == imaging::dicom::Storage::kEnhanced),
         start_slice_(start_slice),
         encoder_(std::move(encoder)) {}
-
-  int64_t first_slice_needed() const override { return enhanced_ ? 0 : start_slice_; }
-  model::OutputKind kind() const override { return model::OutputKind::kStored; }
 
   absl::Status Add(const model::Slab& slab) override {
     const size_t voxels = slab.stored.size() / slab.slice_count;
@@ -86,7 +74,6 @@ class DicomSender final : public VolumeSender {
     chunks_.Send(encoded_.bytes, offset_, fields);
   }
 
-  const bool enhanced_;
   const int64_t start_slice_;
   const std::unique_ptr<imaging::dicom::SeriesEncoder> encoder_;
   // Reused from slice to slice.
@@ -114,20 +101,21 @@ void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields
 }
 
 absl::StatusOr<std::unique_ptr<VolumeSender>> VolumeSender::Create(const SynthesisPlan& plan,
-                                                                   uint32_t index,
+                                                                   uint32_t index, const Draw& draw,
                                                                    uint32_t start_slice,
                                                                    StreamWriter& writer,
                                                                    BlockPool& pool) {
   if (plan.format != v1::VOLUME_FORMAT_DICOM) {
-    return std::make_unique<RawSender>(plan, index, start_slice, writer, pool);
+    return std::make_unique<RawSender>(plan, index, writer, pool);
   }
-  auto encoder = imaging::dicom::SeriesEncoder::Create(DescribeSeries(plan, index));
+  auto encoder = imaging::dicom::SeriesEncoder::Create(DescribeSeries(plan, index, draw));
   if (!encoder.ok()) return encoder.status();
   return std::make_unique<DicomSender>(plan, index, start_slice, writer, pool, *std::move(encoder));
 }
 
 v1::SynthesizeResponse MakeHeader(const SynthesisPlan& plan, const ServableModel& model,
-                                  uint32_t index, uint32_t start_slice, bool cuda) {
+                                  uint32_t index, const Draw& draw, uint32_t start_slice,
+                                  bool cuda) {
   v1::SynthesizeResponse response;
   v1::VolumeHeader& header = *response.mutable_header();
   header.set_volume_index(index);
@@ -154,6 +142,11 @@ v1::SynthesizeResponse MakeHeader(const SynthesisPlan& plan, const ServableModel
   header.set_device_class(cuda ? "cuda" : "cpu");
   if (plan.class_label >= 0) header.set_class_label(static_cast<int32_t>(plan.class_label));
   header.set_modality(model.config.modality);
+  header.set_plausibility(draw.plausibility);
+  if (draw.redraws > 0) {
+    header.set_drawn_seed(draw.seed);
+    header.set_redraws(draw.redraws);
+  }
   return response;
 }
 

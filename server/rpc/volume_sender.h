@@ -50,17 +50,16 @@ class VolumeSender {
  public:
   virtual ~VolumeSender() = default;
 
-  // Makes the sender for volume `index` of `plan`; sends from slice `start_slice` on.
+  // Makes the sender for volume `index` of `plan`, drawn as `draw` says; sends from slice
+  // `start_slice` on.
   static absl::StatusOr<std::unique_ptr<VolumeSender>> Create(const SynthesisPlan& plan,
-                                                              uint32_t index, uint32_t start_slice,
+                                                              uint32_t index, const Draw& draw,
+                                                              uint32_t start_slice,
                                                               StreamWriter& writer,
                                                               BlockPool& pool);
 
-  // Slice that the synthesis has to begin with: an enhanced file needs all before the first to be
-  // sent as well.
-  virtual int64_t first_slice_needed() const = 0;
-  virtual model::OutputKind kind() const = 0;
-  // Sends a slab; slabs come in order, without gaps.
+  // Sends a slab of OutputKindOf(plan); slabs come in order, without gaps, from
+  // FirstSliceNeeded(plan, start_slice) on.
   virtual absl::Status Add(const model::Slab& slab) = 0;
 
   ChunkSender& chunks() { return chunks_; }
@@ -72,9 +71,10 @@ class VolumeSender {
   ChunkSender chunks_;
 };
 
-// Returns the header message of volume `index`.
+// Returns the header message of volume `index`, drawn as `draw` says.
 v1::SynthesizeResponse MakeHeader(const SynthesisPlan& plan, const ServableModel& model,
-                                  uint32_t index, uint32_t start_slice, bool cuda);
+                                  uint32_t index, const Draw& draw, uint32_t start_slice,
+                                  bool cuda);
 
 }  // namespace synthvol::server
 

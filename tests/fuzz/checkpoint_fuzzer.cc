@@ -1,4 +1,4 @@
-// libFuzzer target: safetensors and config.json from strangers. Whatever the bytes, parsing ends
+// libFuzzer target: safetensors, config.json and its plausibility ranges from strangers. Whatever the bytes, parsing ends
 // with a value or a status; a value must be consistent. Built and run by tests/fuzz/run checkpoint.
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/safetensors_header.h"
+#include "model/eval/gate/plausibility.h"
 
 namespace {
 
@@ -37,12 +38,23 @@ void ParseConfig(std::string_view bytes) {
   Require(again.ok() && synthvol::model::ToJson(*again) == text);
 }
 
+void ParseRanges(std::string_view bytes) {
+  const auto ranges = synthvol::model::PlausibilityRanges::Parse(std::string(bytes), "input");
+  if (!ranges.ok()) return;
+  const std::string text = ranges->ToJson();
+  const auto again = synthvol::model::PlausibilityRanges::Parse(text, "again");
+  Require(again.ok() && again->ToJson() == text);
+  // Nothing was measured, which no range accepts.
+  Require(!ranges->Check(ranges->MakeMeter(4).Finish()).empty());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   ParseTensors(bytes);
   ParseConfig(bytes);
+  ParseRanges(bytes);
   // Headers without the fuzzer having to guess their length.
   if (size < 4096) {
     std::string file(8, '\0');

@@ -143,6 +143,8 @@ BAD_STARTS = [
     (("--config", "/no.json"), 2, "/no.json"),
     (("--config", "{unknown}"), 2, "not a server configuration"),
     (("--config", "{syntax}"), 2, "not a server configuration"),
+    (("--config", "{gate}"), 2, "plausibility.mode: expected one of off, tag, redraw, found 'maybe'"),
+    (("--config", "{redraws}"), 2, "plausibility.max_redraws: expected 1 .. 100, found 101"),
     (("--no-such-flag",), 2, "--no-such-flag"),
 ]
 
@@ -153,12 +155,17 @@ def test_a_bad_start_is_one_line(
 ) -> None:
     (tmp_path / "unknown.json").write_text('{"listen": "127.0.0.1:0", "colour": "red"}')
     (tmp_path / "syntax.json").write_text('{"listen": ')
+    for name, gate in [("gate", {"mode": "maybe"}), ("redraws", {"max_redraws": 101})]:
+        text = json.dumps({"model_repository": str(repository), "plausibility": gate})
+        (tmp_path / f"{name}.json").write_text(text)
     with socket.create_server(("127.0.0.1", 0)) as busy:
         values = {
             "repo": str(repository),
             "busy": str(busy.getsockname()[1]),
             "unknown": str(tmp_path / "unknown.json"),
             "syntax": str(tmp_path / "syntax.json"),
+            "gate": str(tmp_path / "gate.json"),
+            "redraws": str(tmp_path / "redraws.json"),
         }
         done = run_server(*(flag.format(**values) for flag in flags))
     assert done.returncode == status, done.stderr

@@ -281,8 +281,11 @@ TEST(SlowReaderTest, IsCutOffAndHoldsBoundedMemoryMeanwhile) {
 }
 
 TEST(SlowReaderTest, ManyOfThemDoNotHoldUpAFastOne) {
-  TestServer server(
-      [](v1::ServerConfig& config) { config.mutable_streams()->set_buffer_bytes(1 << 20); });
+  TestServer server([](v1::ServerConfig& config) {
+    config.mutable_streams()->set_buffer_bytes(1 << 20);
+    // None is cut off before the last one has stopped reading.
+    config.mutable_streams()->mutable_slow_reader_timeout()->set_seconds(3600);
+  });
   constexpr int kSlow = 50;
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReader<v1::SynthesizeResponse>>> readers;

@@ -92,6 +92,7 @@ void WriteTestModel(const std::string& repository, const TestModel& model) {
   config.latent_dim = 16;
   config.num_classes = model.num_classes;
   config.spacing = {1.5, 1.5, 2.0};
+  config.plausibility_json = model.plausibility;
   config.provenance = {{"salt", absl::StrCat(model.salt)}};
   const std::string folder = absl::StrCat(repository, "/", model.name, "/", model.version);
   const std::string fresh = absl::StrCat(repository, "/.new-", model.name);

@@ -37,6 +37,8 @@ struct TestModel {
   uint64_t salt = 1;
   int64_t num_classes = 0;
   int64_t channels = 8;
+  // ModelConfig::plausibility_json; the weights do not depend on it.
+  std::string plausibility = {};
 };
 
 // Writes a 64-voxel model with 16 latent values into REPOSITORY/NAME/VERSION, replacing what is

@@ -241,5 +241,5 @@ class Assembler:
         )
 
 
-def _identity(header: synthesis_pb2.VolumeHeader) -> tuple[str, str, str]:
-    return header.model_digest, header.build, header.device_class
+def _identity(header: synthesis_pb2.VolumeHeader) -> tuple[str, str, str, str, int]:
+    return header.model_digest, header.build, header.device_class, header.plausibility, header.drawn_seed
