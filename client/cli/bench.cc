@@ -45,7 +45,8 @@ json Describe(const BenchFlags& flags, const LoadReport& report) {
           {"volumes_per_second", static_cast<double>(report.volumes) / seconds},
           {"megabytes_per_second", static_cast<double>(report.bytes) / 1e6 / seconds},
           {"latency_seconds", Percentiles(report.latencies)},
-          {"first_slice_seconds", Percentiles(report.first_slices)}};
+          {"first_slice_seconds", Percentiles(report.first_slices)},
+          {"refusal_seconds", Percentiles(report.refusals)}};
 }
 
 void PrintPercentiles(const char* label, const json& values) {
@@ -65,6 +66,9 @@ void Print(const json& result) {
                result["megabytes_per_second"].get<double>());
   PrintPercentiles("latency", result["latency_seconds"]);
   PrintPercentiles("first slice", result["first_slice_seconds"]);
+  if (result["refusal_seconds"]["max"].get<double>() > 0) {
+    PrintPercentiles("refusals", result["refusal_seconds"]);
+  }
   for (const auto& [code, count] : result["errors"].items()) {
     absl::PrintF("%-12s %s %d\n", "errors", code, count.get<uint64_t>());
   }

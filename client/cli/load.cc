@@ -109,6 +109,7 @@ LoadReport RunLoad(Client& client, const v1::SynthesizeRequest& request, const L
       v1::SynthesizeRequest next = request;
       next.set_seed(turn->seed);
       CountingSink sink;
+      const absl::Time sent = absl::Now();
       const absl::Status status = client.Synthesize(next, sink, call);
       const absl::Time end = absl::Now();
       const absl::MutexLock lock(&mutex);
@@ -117,6 +118,9 @@ LoadReport RunLoad(Client& client, const v1::SynthesizeRequest& request, const L
       report.volumes += sink.volumes();
       if (!status.ok()) {
         ++report.errors[absl::StatusCodeToString(status.code())];
+        if (absl::IsResourceExhausted(status)) {
+          report.refusals.push_back(absl::ToDoubleSeconds(end - sent));
+        }
         continue;
       }
       ++report.succeeded;
@@ -130,6 +134,7 @@ LoadReport RunLoad(Client& client, const v1::SynthesizeRequest& request, const L
   report.seconds = absl::ToDoubleSeconds(absl::Now() - schedule.begin());
   std::sort(report.latencies.begin(), report.latencies.end());
   std::sort(report.first_slices.begin(), report.first_slices.end());
+  std::sort(report.refusals.begin(), report.refusals.end());
   return report;
 }
 

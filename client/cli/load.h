@@ -39,6 +39,8 @@ struct LoadReport {
   // that a slow server cannot hide by slowing the sender down (coordinated omission).
   std::vector<double> latencies;
   std::vector<double> first_slices;
+  // Seconds from sending to RESOURCE_EXHAUSTED, sorted.
+  std::vector<double> refusals;
 };
 
 // Sends `request` over and over, each time with the next seed.

@@ -1,5 +1,6 @@
-// libFuzzer target: safetensors, config.json and its plausibility ranges from strangers. Whatever the bytes, parsing ends
-// with a value or a status; a value must be consistent. Built and run by tests/fuzz/run checkpoint.
+// libFuzzer target: safetensors, config.json and its plausibility ranges from strangers. Whatever
+// the bytes, parsing ends with a value or a status; a value must be consistent. Built and run by
+// tests/fuzz/run checkpoint.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
