@@ -118,4 +118,4 @@ def test_the_whole_experiment_in_tiny_sizes(tmp_path: Path) -> None:
     table = (tmp_path / "work/results.md").read_text()
     assert table in done.stdout and table.count("|") > 15
     assert ElementTree.parse(tmp_path / "work/results.svg").getroot().tag.endswith("svg")
-    assert len(list((tmp_path / "work/cache").glob("*.volume"))) == 12
+    assert len(list((tmp_path / "work/cache").glob("*.volume"))) == 8

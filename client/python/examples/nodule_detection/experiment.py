@@ -47,7 +47,7 @@ class Plan:
     resamples: int = 4000
 
 
-QUICK = Plan(real=8, held_out=6, iterations=3, synthetic=6, seeds=2, steps=3, resamples=200)
+QUICK = Plan(real=6, held_out=6, iterations=2, synthetic=4, seeds=2, steps=3, resamples=200)
 
 
 def run(program: str, *arguments: object) -> None:
