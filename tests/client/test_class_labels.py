@@ -18,9 +18,11 @@ from synthvol.torch import SynthVolIterableDataset
 @pytest.fixture(scope="module")
 def graded(conditional_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = start_real_server(conditional_repository, tmp_path_factory.mktemp("server") / "log")
-    wait_until_serving(server.address)
-    yield server
-    server.kill()
+    try:
+        wait_until_serving(server.address)
+        yield server
+    finally:
+        server.kill()
 
 
 def generate(server: Server, output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

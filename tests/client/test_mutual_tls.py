@@ -34,10 +34,12 @@ def strict_server(
         model_repository, folder / "log", "--tls-cert", str(certificate), "--tls-key", str(key),
         "--tls-client-ca", str(certificates.ca), "--token-file", str(folder / "tokens.json"),
     )  # fmt: skip
-    wait_until_serving(server.address, *tls_flags(certificates.ca, certificates.client), "--token-file",
-                       str(folder / "token"))  # fmt: skip
-    yield server
-    server.kill()
+    try:
+        token = ["--token-file", str(folder / "token")]
+        wait_until_serving(server.address, *tls_flags(certificates.ca, certificates.client), *token)
+        yield server
+    finally:
+        server.kill()
 
 
 def tls_flags(ca: Path, pair: tuple[Path, Path] | None) -> list[str]:
