@@ -305,6 +305,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     training = Training(options.arch, options.size, options.channels, options.latent_dim)
     n, size = options.batch_size, options.size
     images = torch.rand(n, 1, size, size, size) * 2 - 1
@@ -316,6 +317,7 @@ def main() -> int:
         training.iteration(images, noise, 11 * (i + 1) % (size * 7 // 8 + 1), i + 1)
         times.append(time.perf_counter() - begin)
     parameters = sum(p.numel() for net in training.nets.values() for p in net.parameters())
+    largest = max(sum(p.numel() for p in net.parameters()) for net in training.nets.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     json.dump(
         {
@@ -326,7 +328,10 @@ def main() -> int:
             "threads": options.threads,
             "parameters": parameters,
             "seconds_per_iteration": min(times),
-            "peak_rss_bytes": peak,
+            "base_bytes": base,
+            # Parameters, both moments, and the largest network's gradients.
+            "state_bytes": 4 * (3 * parameters + largest),
+            "peak_bytes": peak,
         },
         sys.stdout,
     )

@@ -10,7 +10,9 @@ constexpr Triple kTwo{2, 2, 2};
 constexpr Triple kOne{1, 1, 1};
 constexpr Triple kNone{0, 0, 0};
 
-at::Tensor LeakyRelu(const at::Tensor& x) { return at::leaky_relu(x, kLeakySlope); }
+// Works in place: its gradient needs only the sign, which the result keeps, so that a layer holds
+// one map instead of two.
+at::Tensor LeakyRelu(at::Tensor x) { return at::leaky_relu_(x, kLeakySlope); }
 
 }  // namespace
 

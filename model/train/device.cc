@@ -25,10 +25,10 @@ int64_t CountGpus() {
 
 }  // namespace
 
-absl::StatusOr<c10::Device> FindDevice(const std::string& text) {
+absl::StatusOr<c10::Device> FindDevice(const std::string& text, int64_t local_rank) {
   if (text == "cpu") return c10::Device(c10::kCPU);
   absl::string_view rest = text;
-  int index = 0;
+  int index = static_cast<int>(local_rank);
   const bool automatic = text == "auto";
   if (!automatic) {
     if (!absl::ConsumePrefix(&rest, "cuda") ||

@@ -4,6 +4,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -11,8 +12,9 @@
 namespace synthvol::model {
 
 // Parses "auto", "cpu", "cuda" or "cuda:I". Loads libtorch_cuda only when a GPU is asked for or may
-// be there. INVALID_ARGUMENT for other text; FAILED_PRECONDITION for a GPU that is not there.
-absl::StatusOr<c10::Device> FindDevice(const std::string& text);
+// be there; without an index takes GPU `local_rank`. INVALID_ARGUMENT for other text;
+// FAILED_PRECONDITION for a GPU that is not there.
+absl::StatusOr<c10::Device> FindDevice(const std::string& text, int64_t local_rank = 0);
 
 }  // namespace synthvol::model
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -33,10 +34,29 @@ double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-int64_t PeakRssBytes() {
+// Returns the most memory held so far: of the GPU's allocator, otherwise of the process.
+int64_t PeakBytes(const at::Device& device) {
+  if (!device.is_cpu()) {
+    const auto stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+    constexpr auto kAggregate = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    return stats.allocated_bytes[kAggregate].peak;
+  }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_maxrss * 1024;
+}
+
+// Returns the bytes of parameters, of moments, and of the largest network's gradients.
+int64_t StateBytes(Networks& networks, TrainStep& step) {
+  int64_t elements = networks.ParameterCount();
+  int64_t largest = 0;
+  for (auto& [letter, net] : networks.All()) {
+    largest = std::max(largest, net->ParameterCount());
+    for (const auto& moment : step.optimizers().at(letter).Moments()) {
+      elements += moment.tensor.numel();
+    }
+  }
+  return (elements + largest) * static_cast<int64_t>(sizeof(float));
 }
 
 MicroBatch RandomBatch(const TrainConfig& config, const at::Device& device) {
@@ -52,6 +72,8 @@ MicroBatch RandomBatch(const TrainConfig& config, const at::Device& device) {
 }
 
 json Measure(const TrainConfig& config, int64_t iterations, const at::Device& device) {
+  // The process before it holds anything: on the CPU its libraries.
+  const int64_t base = PeakBytes(device);
   Networks networks(config.model);
   networks.Initialise(config.seed);
   networks.To(device);
@@ -76,7 +98,9 @@ json Measure(const TrainConfig& config, int64_t iterations, const at::Device& de
           {"parameters", networks.ParameterCount()},
           {"seconds_per_iteration", best_wall},
           {"cpu_seconds_per_iteration", best_cpu},
-          {"peak_rss_bytes", PeakRssBytes()}};
+          {"base_bytes", base},
+          {"state_bytes", StateBytes(networks, step)},
+          {"peak_bytes", PeakBytes(device)}};
 }
 
 // Runs this program again for one cell and returns what it prints.
@@ -89,8 +113,10 @@ absl::StatusOr<json> RunCell(const ProfileRequest& request, const std::string& a
   const std::string line = absl::StrCat(
       "exec '", absl::string_view(self, static_cast<size_t>(length)), "' profile --here --arch ",
       architecture, " --size ", c.model.size, " --channels ", c.model.channels, " --latent-dim ",
-      c.model.latent_dim, " --batch-size ", batch_size, " --iterations ", request.iterations,
-      " --threads ", c.threads, " --device ", c.device, c.step.bf16 ? " --precision bf16" : "");
+      c.model.latent_dim, " --num-classes ", c.model.num_classes, " --crf-nodes ",
+      c.model.crf_nodes == CrfNodes::kDepth ? "depth" : "released", " --batch-size ", batch_size,
+      " --iterations ", request.iterations, " --threads ", c.threads, " --device ", c.device,
+      c.step.bf16 ? " --precision bf16" : "");
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(popen(line.c_str(), "r"), pclose);
   if (pipe == nullptr) return absl::InternalError("cannot start a process");
   std::string output;
@@ -139,7 +165,7 @@ absl::Status ProfileTable(const ProfileRequest& request) {
       auto cell = RunCell(request, architecture, batch);
       if (!cell.ok()) return cell.status();
       millions = cell->at("parameters").get<double>() / 1e6;
-      absl::StrAppendFormat(&row, " %.2f |", cell->at("peak_rss_bytes").get<double>() / (1 << 30));
+      absl::StrAppendFormat(&row, " %.2f |", cell->at("peak_bytes").get<double>() / (1 << 30));
       if (rate.empty())
         rate = absl::StrFormat("%.3f", 1.0 / cell->at("seconds_per_iteration").get<double>());
       cells.push_back(*std::move(cell));

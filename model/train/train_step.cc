@@ -107,13 +107,20 @@ void TrainStep::Optimise(const std::string& letter, ParameterSet& net,
                          const std::vector<Sample>& samples,
                          const std::function<void(const Sample&)>& body) {
   net.RequireGradients(true);
+  letter_ = letter;
   for (const Sample& sample : samples) {
+    last_sample_ = &sample == &samples.back();
     const AutocastGuard autocast(options_.bf16, sample.image.device().type());
     body(sample);
   }
   net.RequireGradients(false);
-  if (hook_) hook_(letter, net);
+  if (observer_ != nullptr) observer_->Complete(letter);
   optimizers_.at(letter).Step();
+}
+
+void TrainStep::Backward(const at::Tensor& loss, bool more) {
+  if (observer_ != nullptr && last_sample_ && !more) observer_->LastPass(letter_);
+  (loss * share_).backward();
 }
 
 void TrainStep::Report(Losses& losses, const std::string& name, const at::Tensor& loss) const {
@@ -141,7 +148,7 @@ void TrainStep::DiscriminatorPhase(const std::vector<Sample>& samples, Losses& l
         loss = loss + class_loss;
       }
       // Backward at once: the real half's activations are gone before the fake half's come.
-      (loss * share_).backward();
+      Backward(loss, /*more=*/true);
     }
     at::Tensor fake_image;
     at::Tensor fake_small;
@@ -154,7 +161,7 @@ void TrainStep::DiscriminatorPhase(const std::vector<Sample>& samples, Losses& l
     const at::Tensor loss =
         Adversarial(d.Judge(fake_image, fake_small, s.crop, /*training=*/true).logit, 0.0);
     Report(losses, "d_fake", loss);
-    (loss * share_).backward();
+    Backward(loss);
   });
 }
 
@@ -185,7 +192,7 @@ void TrainStep::GeneratorPhase(const std::vector<Sample>& samples, int64_t itera
       Report(losses, "g_class", class_loss);
       loss = loss + options_.class_weight * class_loss;
     }
-    (loss * share_).backward();
+    Backward(loss);
   });
 }
 
@@ -211,7 +218,7 @@ void TrainStep::CrfPhase(const std::vector<Sample>& samples, Losses& losses) {
         Adversarial(networks_.crf->Refine(real_embedding, real_logit), 1.0);
     Report(losses, "crf_real", real_loss);
     Report(losses, "crf_fake", fake_loss);
-    ((real_loss + fake_loss) * share_).backward();
+    Backward(real_loss + fake_loss);
   });
 }
 
@@ -220,7 +227,7 @@ void TrainStep::EncoderPhase(const std::vector<Sample>& samples, Losses& losses)
     const at::Tensor rebuilt = networks_.generator.Render(networks_.encoder.Encode(s.image));
     const at::Tensor loss = AbsoluteError(rebuilt, s.image);
     Report(losses, "e", loss);
-    (loss * share_).backward();
+    Backward(loss);
   });
 }
 
@@ -244,7 +251,7 @@ void TrainStep::SubEncoderPhase(const std::vector<Sample>& samples, Losses& loss
     const at::Tensor image = g.Render(g.Crop(rebuilt, s.crop));
     const at::Tensor loss = (AbsoluteError(image, s.image) + AbsoluteError(small, s.small)) / 2.0;
     Report(losses, "sub_e", loss);
-    (loss * share_).backward();
+    Backward(loss);
   });
 }
 

@@ -51,9 +51,15 @@ struct LossValue {
   double value = 0;
 };
 
-// Called with a network's letter after its gradients are complete, before its optimizer steps:
-// where data-parallel training averages them.
-using GradientHook = std::function<void(const std::string&, ParameterSet&)>;
+// Follows how gradients come about: where data-parallel training averages them.
+class GradientObserver {
+ public:
+  virtual ~GradientObserver() = default;
+  // The backward pass that comes next completes the gradients of network `letter`.
+  virtual void LastPass(const std::string& letter) = 0;
+  // All gradients of `letter` are there; its optimizer steps when this returns.
+  virtual void Complete(const std::string& letter) = 0;
+};
 
 class TrainStep {
  public:
@@ -65,7 +71,8 @@ class TrainStep {
   std::vector<LossValue> Run(const std::vector<MicroBatch>& batches, int64_t crop,
                              int64_t iteration);
 
-  void set_gradient_hook(GradientHook hook) { hook_ = std::move(hook); }
+  // Borrows the observer; nullptr for none.
+  void set_gradient_observer(GradientObserver* observer) { observer_ = observer; }
   TrainOptions& options() { return options_; }
   // By the letter of Networks::All.
   std::map<std::string, Adam>& optimizers() { return optimizers_; }
@@ -84,13 +91,19 @@ class TrainStep {
   // Runs `body` on each sample with gradients of network `letter` only, then steps its optimizer.
   void Optimise(const std::string& letter, ParameterSet& net, const std::vector<Sample>& samples,
                 const std::function<void(const Sample&)>& body);
+  // Runs the backward pass of a micro-batch's share of the loss. `more`: another one follows in the
+  // same body.
+  void Backward(const at::Tensor& loss, bool more = false);
   // Adds `loss` to the report, averaged over micro-batches.
   void Report(Losses& losses, const std::string& name, const at::Tensor& loss) const;
 
   Networks& networks_;
   TrainOptions options_;
   std::map<std::string, Adam> optimizers_;
-  GradientHook hook_;
+  GradientObserver* observer_ = nullptr;
+  // Of the phase that runs: its network, and whether its last micro-batch is under way.
+  std::string letter_;
+  bool last_sample_ = false;
   // 1 / number of micro-batches of the running iteration.
   double share_ = 1.0;
 };

@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "base/version.h"
 #include "model/eval/gate/plausibility.h"
+#include "model/train/data_parallel.h"
 #include "model/train/device.h"
 #include "model/train/prefetcher.h"
 #include "model/train/run_log.h"
@@ -40,43 +41,57 @@ void NoteSignal(int signal) { stop_signal.store(signal); }
 
 class Trainer {
  public:
-  Trainer(TrainConfig config, TrainingData data)
-      : config_(std::move(config)), data_(std::move(data)), networks_(config_.model) {}
+  Trainer(TrainConfig config, TrainingData data, const at::Device& device, DataParallel& parallel)
+      : config_(std::move(config)),
+        data_(std::move(data)),
+        device_(device),
+        parallel_(parallel),
+        networks_(config_.model) {}
 
   absl::Status Prepare();
   absl::Status Run();
 
  private:
-  TrainingParts Parts() { return {&networks_, step_.get(), config_.ema > 0 ? &average_ : nullptr}; }
+  // Volumes a step, over all processes.
+  int64_t GlobalBatch() const {
+    return config_.batch_size * config_.accumulate * parallel_.world_size();
+  }
+  TrainingParts Parts() {
+    return {&networks_, step_.get(), average_.empty() ? nullptr : &average_};
+  }
+  absl::Status PrepareFolder();
   absl::Status Resume();
-  absl::Status OneIteration(Prefetcher& prefetcher, RunLog& log);
+  absl::Status OneIteration(Prefetcher& prefetcher, RunLog* log);
+  absl::Status Record(const std::vector<LossValue>& losses, int64_t crop, double seconds,
+                      RunLog& log);
   absl::Status CheckLosses(const std::vector<LossValue>& losses) const;
+  std::string LastCheckpoint() const;
   absl::Status Save();
   absl::Status Preview(RunLog& log);
   void ScaleRates();
   void UpdateAverage();
-  bool Over() const;
+  bool ShouldStop() const;
 
   TrainConfig config_;
   const TrainingData data_;
+  const at::Device device_;
+  DataParallel& parallel_;
   Networks networks_;
   std::unique_ptr<TrainStep> step_;
   // Averaged generator by parameter name, when asked for.
   std::map<std::string, at::Tensor> average_;
-  at::Device device_{at::kCPU};
   int64_t done_ = 0;
   int64_t saved_ = -1;
+  // A signal or the time limit ends the run, in all processes after the same iteration.
+  bool stop_ = false;
   absl::Time started_;
 };
 
 absl::Status Trainer::Prepare() {
-  auto device = FindDevice(config_.device);
-  if (!device.ok()) return device.status();
-  device_ = *device;
   networks_.Initialise(config_.seed);
   networks_.To(device_);
   step_ = std::make_unique<TrainStep>(networks_, config_.step);
-  if (config_.ema > 0) {
+  if (config_.ema > 0 && parallel_.Leads()) {
     for (const auto& item : networks_.generator.net().parameters()) {
       average_[item.name] = item.tensor.detach().clone();
     }
@@ -91,7 +106,19 @@ absl::Status Trainer::Prepare() {
   provenance["version"] = Version();
   provenance["seed"] = absl::StrCat(config_.seed);
   provenance["training_volumes"] = absl::StrCat(data_.count());
+  // Rank 0 alone reads and writes the run's folder; the others take its state.
+  if (auto status = parallel_.Agree(parallel_.Leads() ? PrepareFolder() : absl::OkStatus());
+      !status.ok()) {
+    return status;
+  }
+  if (auto status = parallel_.ShareStart(networks_, *step_, data_.digest(), done_); !status.ok()) {
+    return status;
+  }
+  if (!parallel_.Leads() && done_ > 0) saved_ = done_;
+  return absl::OkStatus();
+}
 
+absl::Status Trainer::PrepareFolder() {
   std::error_code error;
   const bool automatic = config_.resume == "auto";
   if (automatic) config_.resume = ListCheckpoints(config_.output).empty() ? "" : "latest";
@@ -129,8 +156,7 @@ absl::Status Trainer::Resume() {
     std::fprintf(stderr, "synthvol-train: warning: %s was trained on another data set\n",
                  folder.c_str());
   }
-  if (state->seed != config_.seed ||
-      state->global_batch != config_.batch_size * config_.accumulate) {
+  if (state->seed != config_.seed || state->global_batch != GlobalBatch()) {
     std::fprintf(stderr,
                  "synthvol-train: warning: %s had another --seed or batch: the data's order "
                  "changes\n",
@@ -139,10 +165,10 @@ absl::Status Trainer::Resume() {
   return absl::OkStatus();
 }
 
-bool Trainer::Over() const {
+bool Trainer::ShouldStop() const {
   const bool late = config_.max_minutes > 0 &&
                     absl::ToDoubleMinutes(absl::Now() - started_) >= config_.max_minutes;
-  return done_ >= config_.iterations || late || stop_signal.load() != 0;
+  return late || stop_signal.load() != 0;
 }
 
 void Trainer::ScaleRates() {
@@ -163,7 +189,7 @@ void Trainer::ScaleRates() {
 }
 
 void Trainer::UpdateAverage() {
-  if (config_.ema <= 0) return;
+  if (average_.empty()) return;
   const at::NoGradGuard no_grad;
   // Early on the average forgets its random start faster.
   const double decay = std::min(
@@ -173,20 +199,23 @@ void Trainer::UpdateAverage() {
   }
 }
 
+std::string Trainer::LastCheckpoint() const {
+  return saved_ < 0
+             ? "there is no checkpoint"
+             : absl::StrCat("the last checkpoint is ", CheckpointFolder(config_.output, saved_));
+}
+
 absl::Status Trainer::CheckLosses(const std::vector<LossValue>& losses) const {
   for (const LossValue& loss : losses) {
     if (std::isfinite(loss.value) && std::abs(loss.value) < kDivergedLoss) continue;
-    const std::string last = saved_ < 0 ? "there is no checkpoint"
-                                        : absl::StrCat("the last checkpoint is ",
-                                                       CheckpointFolder(config_.output, saved_));
     return absl::InternalError(absl::StrCat("iteration ", done_ + 1, ": loss ", loss.name, " is ",
-                                            loss.value, ", the training diverged; ", last,
-                                            "; lower the learning rates"));
+                                            loss.value, ", the training diverged; ",
+                                            LastCheckpoint(), "; lower the learning rates"));
   }
   return absl::OkStatus();
 }
 
-absl::Status Trainer::OneIteration(Prefetcher& prefetcher, RunLog& log) {
+absl::Status Trainer::OneIteration(Prefetcher& prefetcher, RunLog* log) {
   const absl::Time begin = absl::Now();
   IterationInput input = prefetcher.Next();
   for (MicroBatch& batch : input.batches) {
@@ -196,16 +225,28 @@ absl::Status Trainer::OneIteration(Prefetcher& prefetcher, RunLog& log) {
     }
   }
   ScaleRates();
-  const std::vector<LossValue> losses = step_->Run(input.batches, input.crop, done_);
+  std::vector<LossValue> losses = step_->Run(input.batches, input.crop, done_);
+  stop_ = ShouldStop();
+  if (auto status = parallel_.ShareIteration(losses, stop_); !status.ok()) {
+    return absl::Status(status.code(),
+                        absl::StrCat("iteration ", done_ + 1, ": ", status.message(), "; ",
+                                     LastCheckpoint(), "; start again with --resume latest"));
+  }
   if (auto status = CheckLosses(losses); !status.ok()) return status;
   ++done_;
   UpdateAverage();
-  const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
-  if (auto status = log.Iteration(done_, input.crop, losses, seconds); !status.ok()) return status;
-  if (config_.preview_every > 0 && done_ % config_.preview_every == 0) {
-    if (auto status = Preview(log); !status.ok()) return status;
+  if (log != nullptr) {
+    const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
+    if (auto status = Record(losses, input.crop, seconds, *log); !status.ok()) return status;
   }
   if (config_.checkpoint_every > 0 && done_ % config_.checkpoint_every == 0) return Save();
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::Record(const std::vector<LossValue>& losses, int64_t crop, double seconds,
+                             RunLog& log) {
+  if (auto status = log.Iteration(done_, crop, losses, seconds); !status.ok()) return status;
+  if (config_.preview_every > 0 && done_ % config_.preview_every == 0) return Preview(log);
   return absl::OkStatus();
 }
 
@@ -221,11 +262,15 @@ absl::Status Trainer::Preview(RunLog& log) {
 
 absl::Status Trainer::Save() {
   if (saved_ == done_) return absl::OkStatus();
+  if (!parallel_.Leads()) {
+    saved_ = done_;
+    return absl::OkStatus();
+  }
   config_.model.provenance["iterations"] = absl::StrCat(done_);
   TrainingState state;
   state.iteration = done_;
   state.seed = config_.seed;
-  state.global_batch = config_.batch_size * config_.accumulate;
+  state.global_batch = GlobalBatch();
   state.data_digest = data_.digest();
   if (auto status = SaveTraining(config_.output, config_.model, state, Parts(), config_.keep);
       !status.ok()) {
@@ -236,22 +281,35 @@ absl::Status Trainer::Save() {
 }
 
 absl::Status Trainer::Run() {
-  auto log = RunLog::Open(config_, done_);
-  if (!log.ok()) return log.status();
+  std::unique_ptr<RunLog> log;
+  if (parallel_.Leads()) {
+    auto opened = RunLog::Open(config_, done_);
+    if (!opened.ok()) return opened.status();
+    log = *std::move(opened);
+  }
   started_ = absl::Now();
   {
-    Prefetcher prefetcher(data_, config_, done_, /*rank=*/0, /*world_size=*/1);
-    while (!Over()) {
-      if (auto status = OneIteration(prefetcher, **log); !status.ok()) return status;
+    Prefetcher prefetcher(data_, config_, done_, parallel_.rank(), parallel_.world_size());
+    while (done_ < config_.iterations && !stop_) {
+      if (auto status = OneIteration(prefetcher, log.get()); !status.ok()) return status;
     }
   }
   if (auto status = Save(); !status.ok()) return status;
-  (*log)->Finish();
-  const int signal = stop_signal.load();
+  if (log == nullptr) return absl::OkStatus();
+  log->Finish();
   std::fprintf(stderr, "synthvol-train: %s after %ld iterations; checkpoint %s\n",
-               signal != 0 ? "stopped by a signal" : "done", static_cast<long>(done_),
+               stop_signal.load() != 0 ? "stopped by a signal" : "done", static_cast<long>(done_),
                CheckpointFolder(config_.output, done_).c_str());
   return absl::OkStatus();
+}
+
+absl::Status TrainHere(TrainConfig config, const at::Device& device, DataParallel& parallel) {
+  if (config.threads > 0) at::set_num_threads(config.threads);
+  auto data = TrainingData::Open(config, parallel.world_size());
+  if (auto status = parallel.Agree(data.status()); !status.ok()) return status;
+  Trainer trainer(std::move(config), *std::move(data), device, parallel);
+  if (auto status = trainer.Prepare(); !status.ok()) return status;
+  return trainer.Run();
 }
 
 }  // namespace
@@ -262,15 +320,16 @@ absl::Status Train(TrainConfig config) {
   std::signal(SIGINT, NoteSignal);
   // A full disk is an error of a write, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
+  auto place = ReadProcessPlace();
+  if (!place.ok()) return place.status();
+  auto device = FindDevice(config.device, place->local_rank);
+  if (!device.ok()) return device.status();
+  DataParallel parallel(*place);
   try {
-    if (config.threads > 0) at::set_num_threads(config.threads);
-    auto data = TrainingData::Open(config, /*world_size=*/1);
-    if (!data.ok()) return data.status();
-    Trainer trainer(std::move(config), *std::move(data));
-    if (auto status = trainer.Prepare(); !status.ok()) return status;
-    return trainer.Run();
+    if (auto status = parallel.Join(*device); !status.ok()) return status;
+    return parallel.Named(TrainHere(std::move(config), *device, parallel));
   } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat("training failed: ", error.what()));
+    return parallel.Named(absl::InternalError(absl::StrCat("training failed: ", error.what())));
   }
 }
 

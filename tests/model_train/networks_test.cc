@@ -1,4 +1,5 @@
-// Folded against plain upsampling, slab-wise against whole encoding, and the shapes of every size.
+// Folded against plain upsampling, slab-wise against whole encoding, and parameter counts of every
+// size.
 #include "model/train/networks.h"
 
 #include <ATen/ATen.h>
@@ -41,6 +42,36 @@ std::map<std::string, at::Tensor> ForwardAndGradients(Generator& generator, Upsa
   generator.net().DropGradients();
   generator.net().RequireGradients(false);
   return result;
+}
+
+// Counts parameters of the networks as published: 32 channels, latents of 1024.
+int64_t Count(Architecture architecture, int64_t size) {
+  ModelConfig config;
+  config.architecture = architecture;
+  config.size = size;
+  return Networks(config).ParameterCount();
+}
+
+TEST(ParameterCounts, AreThePublishedOnes) {
+  EXPECT_EQ(Count(Architecture::kCrfGan, 64), 57079940);
+  EXPECT_EQ(Count(Architecture::kCrfGan, 128), 57209762);
+  EXPECT_EQ(Count(Architecture::kCrfGan, 256), 57244594);
+  EXPECT_NEAR(static_cast<double>(Count(Architecture::kHaGan, 64)), 78.7e6, 0.05e6);
+  EXPECT_EQ(Count(Architecture::kHaGan, 128), 79583972);
+  EXPECT_EQ(Count(Architecture::kHaGan, 256), 79744884);
+}
+
+TEST(ParameterCounts, At512AddOneStageToEachNetworkOf256) {
+  // Generator: conv 32->16 k3 and its norm; the last conv takes 16 channels instead of 32.
+  constexpr int64_t kGenerator = 16 * (32 * 27 + 1) + 2 * 16 - 16 * 27;
+  // Discriminator: conv 1->8 k4 in front; the next takes 8 channels instead of 1.
+  constexpr int64_t kDiscriminator = 8 * (64 + 1) + 16 * 7 * 64;
+  // Half-encoder: conv 1->16 k4 and its norm in front; the next takes 16 channels instead of 1.
+  constexpr int64_t kEncoder = 16 * (64 + 1) + 2 * 16 + 32 * 15 * 64;
+  for (const Architecture architecture : {Architecture::kCrfGan, Architecture::kHaGan}) {
+    EXPECT_EQ(Count(architecture, 512),
+              Count(architecture, 256) + kGenerator + kDiscriminator + kEncoder);
+  }
 }
 
 TEST(Folding, GivesThePlainImageAndGradients) {
