@@ -14,6 +14,7 @@ import time
 import unittest
 from pathlib import Path
 
+import numpy as np
 import torch.distributed
 from runs import command, losses, steps, train, write_data
 from safetensors.numpy import load_file
@@ -93,7 +94,7 @@ class SeveralProcesses(unittest.TestCase):
         }
         for name, flags in cases.items():
             with self.subTest(name):
-                flags = [*flags, "--iterations", "2", "--lr-g", "1e-5", "--lr-d", "1e-5", "--lr-e", "1e-5"]
+                flags = [*flags, "--iterations", "2", "--checkpoint-every", "1", "--lr-g", "1e-5", "--lr-d", "1e-5", "--lr-e", "1e-5"]
                 one, two = self.folder / f"{name}-one", self.folder / f"{name}-two"
                 done = train(self.data, one, *flags, "--batch-size", "2", "--threads", "1")
                 self.assertEqual(done.returncode, 0, done.stderr)
@@ -104,10 +105,14 @@ class SeveralProcesses(unittest.TestCase):
                     self.assertEqual(want.keys(), have.keys())
                     for key, value in want.items():
                         self.assertAlmostEqual(have[key], value, delta=1e-4 * abs(value), msg=key)
-                weights = [load_file(run / "checkpoints" / "2" / "model.safetensors") for run in (one, two)]
-                for key, value in weights[0].items():
-                    # Two steps of at most the learning rate each, whose sign rounding may turn around zero.
-                    self.assertLessEqual(abs(value - weights[1][key]).max(), 4.1e-5, key)
+                self.compare_moments(*(load_file(run / "checkpoints" / "1" / "training.safetensors") for run in (one, two)))
+
+    def compare_moments(self, one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
+        """The discriminator's first gradients, squared: before any step has made signs of what rounding left."""
+        names = [name for name in one if name.startswith("adam.D.")]
+        self.assertGreater(len(names), 10)
+        for name in names:
+            self.assertLess(abs(one[name] - two[name]).max(), 0.02 * one[name].max(), name)
 
     def test_torchrun_starts_it_and_resuming_is_exact(self) -> None:
         whole, halves = self.folder / "whole", self.folder / "halves"
