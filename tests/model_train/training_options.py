@@ -90,7 +90,7 @@ class TrainingOptions(unittest.TestCase):
         self.assertAlmostEqual(released[1]["crf_real"], depth[1]["crf_real"], delta=0.1)
         config = json.loads((self.folder / "depth" / "checkpoints" / "2" / "config.json").read_text())
         self.assertEqual(config["crf_nodes"], "depth")
-        self.refuse(("--crf-nodes released", "depth"), "--resume", str(self.folder / "depth" / "checkpoints" / "2"))
+        self.refuse(("--crf-nodes depth", "released"), "--resume", str(self.folder / "depth" / "checkpoints" / "2"))
 
     @unittest.skipUnless(
         re.search("avx512_bf16|amx_bf16", Path("/proc/cpuinfo").read_text()),
