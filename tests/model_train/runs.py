@@ -66,7 +66,7 @@ def command(data: Path, run: Path, *extra: str) -> list[str]:
 
 
 def train(data: Path, run: Path, *extra: str, **kwargs) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(data, run, *extra), capture_output=True, text=True, timeout=200, **kwargs)
+    return subprocess.run(command(data, run, *extra), capture_output=True, text=True, timeout=800, **kwargs)
 
 
 def losses(run: Path) -> list[dict]:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from runs import BIN
 
-PATIENCE = 200
+PATIENCE = 800
 
 
 class Server:

@@ -19,7 +19,7 @@ import torch.distributed
 from runs import command, losses, steps, train, write_data
 from safetensors.numpy import load_file
 
-PATIENCE = 200
+PATIENCE = 800
 
 
 class Launcher:

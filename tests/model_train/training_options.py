@@ -127,7 +127,7 @@ class TrainingOptions(unittest.TestCase):
         out = self.folder / "profile.json"
         small = ["--size", "64", "--channels", "16", "--latent-dim", "16", "--threads", "1", "--device", "cpu"]
         command = [BIN / "synthvol-train", "profile", *small, "--batch-sizes", "1,4", "--iterations", "1", "--json", out]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=800)
         self.assertEqual(done.returncode, 0, done.stderr)
         lines = done.stdout.splitlines()
         self.assertEqual(len(lines), 4, done.stdout)
