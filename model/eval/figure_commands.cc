@@ -62,7 +62,7 @@ absl::Status DrawClosest(const json& figures, VolumeSet& synthetic, VolumeSet& t
          {std::pair{&synthetic, "generated"}, std::pair{&training, "training"}}) {
       const auto unit = set->Load(pair[key].get<int64_t>());
       if (!unit.ok()) return unit.status();
-      rows.push_back(Picture(*set, *unit));
+      rows.push_back(Picture(*set, *unit, training.spacing()));
     }
   }
   return imaging::WriteMontage(path, rows, synthetic.window(), /*tile=*/128);

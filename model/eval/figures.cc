@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -55,7 +57,7 @@ json ToJson(const CopyTest& test) {
 
 // Lists the generated volumes nearest to a training volume, nearest first.
 void AppendClosest(const CopyTest& test, const char* space, const Sample& generated,
-                   const Sample& training, json& pairs) {
+                   const Sample& training, std::vector<json>& pairs) {
   for (size_t i = 0; i < test.generated.size(); ++i) {
     const Neighbour& neighbour = test.generated[i];
     pairs.push_back({{"space", space},
@@ -127,15 +129,20 @@ absl::StatusOr<json> MemorisationFigures(const Sample& generated, const Sample& 
   if (!feature.ok()) return feature.status();
   const auto voxel = FindCopies(generated.voxels, training.voxels, held_out.voxels);
   if (!voxel.ok()) return voxel.status();
-  std::vector<json> closest;
-  json all = json::array();
+  std::vector<json> all;
   AppendClosest(*voxel, "voxel", generated, training, all);
   AppendClosest(*feature, "feature", generated, training, all);
-  closest.assign(all.begin(), all.end());
-  std::stable_sort(closest.begin(), closest.end(), [](const json& a, const json& b) {
+  std::stable_sort(all.begin(), all.end(), [](const json& a, const json& b) {
     return a["of_threshold"].get<double>() < b["of_threshold"].get<double>();
   });
-  closest.resize(std::min(closest.size(), kClosestPairs));
+  // A pair that is close in both spaces is listed once, in the one where it is closer.
+  json closest = json::array();
+  std::set<std::pair<int64_t, int64_t>> listed;
+  for (const json& pair : all) {
+    if (closest.size() == kClosestPairs) break;
+    const auto key = std::pair{pair["generated"].get<int64_t>(), pair["training"].get<int64_t>()};
+    if (listed.insert(key).second) closest.push_back(pair);
+  }
   return json{{"generated_volumes", generated.count()},
               {"training_volumes", training.count()},
               {"held_out_volumes", held_out.count()},

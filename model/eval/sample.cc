@@ -58,7 +58,7 @@ absl::Status MeasureVolume(const VolumeSet& set, absl::Span<const float> unit,
   }
   if (options.figures) sample.figures.push_back(FiguresOf(set, unit));
   if (static_cast<int64_t>(sample.pictures.size()) < options.pictures) {
-    sample.pictures.push_back(Picture(set, unit));
+    sample.pictures.push_back(Picture(set, unit, options.picture_spacing));
   }
   AddToHistogram(unit, sample.histogram);
   return absl::OkStatus();
@@ -77,8 +77,9 @@ std::pair<int64_t, int64_t> PairOf(int64_t number) {
 
 }  // namespace
 
-imaging::MidPlanes Picture(const VolumeSet& set, absl::Span<const float> unit) {
-  imaging::MidPlanes planes(imaging::CentredCube(set.size(), set.spacing()));
+imaging::MidPlanes Picture(const VolumeSet& set, absl::Span<const float> unit,
+                           const std::array<double, 3>& spacing) {
+  imaging::MidPlanes planes(imaging::CentredCube(set.size(), spacing));
   std::vector<float> stored;
   stored.reserve(unit.size());
   for (const float value : unit) stored.push_back(set.window().ToStored(value));

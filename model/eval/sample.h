@@ -5,6 +5,7 @@
 #ifndef SYNTHVOL_MODEL_EVAL_SAMPLE_H_
 #define SYNTHVOL_MODEL_EVAL_SAMPLE_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -46,16 +47,19 @@ struct MeasureOptions {
   const FeatureNetwork* network = nullptr;
   bool voxels = false;
   bool figures = false;
-  // Volumes to keep mid-planes of.
+  // Volumes to keep mid-planes of, and their spacing.
   int64_t pictures = 0;
+  std::array<double, 3> picture_spacing{1, 1, 1};
 };
 
 // Loads every volume once and measures it; shows progress on stderr under `label`.
 absl::StatusOr<Sample> Measure(VolumeSet& set, const MeasureOptions& options,
                                const std::string& label);
 
-// Returns a volume's mid-planes in stored units.
-imaging::MidPlanes Picture(const VolumeSet& set, absl::Span<const float> unit);
+// Returns a volume's mid-planes in stored units, with voxels of `spacing` millimetres: volumes that
+// are compared are drawn alike, though a folder of .npy files knows no spacing.
+imaging::MidPlanes Picture(const VolumeSet& set, absl::Span<const float> unit,
+                           const std::array<double, 3>& spacing);
 
 // Reads features that WriteFeatures wrote: a float32 .npy [count, dims] and, beside it,
 // PATH.json with the extractor's name and the sample's description.

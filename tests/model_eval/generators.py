@@ -120,6 +120,7 @@ class Generators(unittest.TestCase):
         self.assertIn("2 of 2 generated volumes are copies", status.stdout)
         image = np.asarray(Image.open(picture).convert("L"))
         # Two pairs, each a copy above what it copies: rows of tiles that are alike, but for the noise.
+        self.assertEqual(image.shape, (4 * 128, 3 * 128))
         rows = np.split(image.astype(float), 4)
         for copy, original, other in ((0, 1, 3), (2, 3, 1)):
             likeness = np.abs(rows[copy] - rows[original]).mean()

@@ -42,8 +42,8 @@ absl::StatusOr<std::string> ClosestPairs(const json& memorisation, VolumeSet& ge
     if (!left.ok()) return left.status();
     const auto right = training.Load(pair["training"].get<int64_t>());
     if (!right.ok()) return right.status();
-    rows.push_back(Picture(generated, *left));
-    rows.push_back(Picture(training, *right));
+    rows.push_back(Picture(generated, *left, training.spacing()));
+    rows.push_back(Picture(training, *right, training.spacing()));
   }
   return Montage(rows, generated.window());
 }
@@ -58,7 +58,7 @@ struct Reference {
   Diversity diversity;
 
   MeasureOptions Everything() const {
-    return {network.get(), /*voxels=*/true, /*figures=*/true, kPictures};
+    return {network.get(), /*voxels=*/true, /*figures=*/true, kPictures, training->spacing()};
   }
 };
 

@@ -1,4 +1,5 @@
 // The report's page.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -15,16 +16,21 @@ namespace {
 
 using nlohmann::json;
 
+// Below so many volumes a side, the report warns.
+constexpr int64_t kFewVolumes = 50;
+
 constexpr const char* kStyle =
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "color:#1c2126}h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px "
     "solid "
     "#ccd}table{border-collapse:collapse;margin:.6rem 0}td,th{border:1px solid #ccd;padding:.25rem "
     ".6rem;text-align:left;vertical-align:top}th{background:#f2f4f7}img{max-width:100%;background:"
-    "#000}figure{margin:0 1rem 1rem 0;display:inline-block;vertical-align:top}.pass{color:#0a6b2d;"
+    "#000}figure{margin:0 1rem 1rem "
+    "0;display:inline-block;vertical-align:top}.row{display:flex}.row "
+    "figure{flex:0 1 auto}.pass{color:#0a6b2d;"
     "font-weight:600}.fail{color:#b00020;font-weight:600}.warn{background:#fff4d6;padding:.5rem "
     ".8rem;border-left:4px solid #d9a400}pre{white-space:pre-wrap;background:#f2f4f7;padding:.8rem}"
-    "svg text{font-size:12px;font-family:system-ui,sans-serif}";
+    "svg{overflow:visible}svg text{font-size:12px;font-family:system-ui,sans-serif}";
 
 std::string Number(const json& value) {
   if (!value.is_number()) return value.is_string() ? Escape(value.get<std::string>()) : "n/a";
@@ -130,8 +136,19 @@ std::string PlausibilityCharts(const ReportData& data) {
   return html;
 }
 
+// Says what the distances are compared with: much hangs on how many real volumes that were.
+std::string MemorisationReference(const json& memorisation) {
+  const std::string reference =
+      memorisation["leave_one_out"].get<bool>()
+          ? "each training volume against the others, since there are no held-out ones"
+          : absl::StrCat(Number(memorisation["held_out_volumes"]), " held-out real volumes");
+  return absl::StrCat("<p>Nearest of ", Number(memorisation["training_volumes"]),
+                      " training volumes. Reference (real): ", reference,
+                      "; nearer than half of their median is a copy.</p>\n");
+}
+
 std::string MemorisationCharts(const ReportData& data) {
-  std::string html;
+  std::string html = MemorisationReference(data.models.front()["memorisation"]);
   for (const char* space : {"voxel", "feature"}) {
     std::vector<Series> rows;
     const json& first = data.models.front()["memorisation"][space];
@@ -184,10 +201,22 @@ std::string GateSection(const ReportData& data) {
       return "<p class=\"warn\">No thresholds were given (<code>--gate</code>): nothing here says "
              "that a generator may serve.</p>\n";
     }
-    absl::StrAppend(&html, "<p>", Escape(model["label"].get<std::string>()), ": ",
-                    Verdict(gate["passed"].get<bool>(), "passed, this generator may serve.",
-                            "failed, this generator should not serve."),
-                    "</p>", GateTable(gate));
+    absl::StrAppend(
+        &html, "<p>", Escape(model["label"].get<std::string>()), ": ",
+        Verdict(gate["passed"].get<bool>(), "passed, all figures are within their limits.",
+                "failed, this generator should not serve."),
+        "</p>", GateTable(gate));
+  }
+  const json& checks = data.models.front()["gate"]["checks"];
+  const bool judges_likeness = std::any_of(checks.begin(), checks.end(), [](const json& check) {
+    const auto figure = check["figure"].get<std::string>();
+    return figure.starts_with("fid.") || figure.starts_with("mmd.");
+  });
+  if (!judges_likeness) {
+    html +=
+        "<p class=\"warn\">These limits have none on FID or MMD: they refuse what is wrong in "
+        "known "
+        "ways, and do not judge anatomy. Look at the pictures.</p>\n";
   }
   return html;
 }
@@ -205,6 +234,16 @@ std::string AnyTable(const json& value) {
     return html;
   }
   return value.is_boolean() ? (value.get<bool>() ? "yes" : "no") : Number(value);
+}
+
+// Warns of what few volumes do to the figures; empty when there are enough.
+std::string SampleSizeWarning(const json& fid) {
+  const auto real = fid["real_volumes"].get<int64_t>();
+  const auto generated = fid["synthetic_volumes"].get<int64_t>();
+  if (std::min(real, generated) >= kFewVolumes) return "";
+  return absl::StrCat("<p class=\"warn\">", real, " real and ", generated,
+                      " generated volumes are few: FID is biased upwards, and the figures compare "
+                      "with others of the same counts only.</p>\n");
 }
 
 std::string Section(const std::string& title, const std::string& body) {
@@ -228,10 +267,11 @@ std::string ToHtml(const ReportData& data) {
         "<p class=\"warn\">The feature network is untrained: FID and MMD here compare only with "
         "other figures of the same random network, and not with published ones.</p>\n";
   }
-  std::string montages;
+  html += SampleSizeWarning(data.models.front()["fid"]);
+  std::string montages = "<div class=\"row\">";
   for (size_t i = 0; i < data.labels.size(); ++i)
     montages += Image(data.montages[i], data.labels[i]);
-  absl::StrAppend(&html, Section("Mid-planes: axial, coronal, sagittal", montages));
+  absl::StrAppend(&html, Section("Mid-planes: axial, coronal, sagittal", montages + "</div>"));
   absl::StrAppend(&html, Section("Intensities", Histograms(data)));
   absl::StrAppend(&html, Section("Diversity", DiversityChart(data)));
   absl::StrAppend(&html, Section("Memorisation", MemorisationCharts(data)));
