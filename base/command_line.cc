@@ -36,7 +36,8 @@ std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* 
 }
 
 int ReportError(const std::string& program, const absl::Status& status) {
-  std::cerr << program << ": " << OneLine({status.message().data(), status.message().size()}) << "\n";
+  std::cerr << program << ": " << OneLine({status.message().data(), status.message().size()})
+            << "\n";
   return absl::IsInvalidArgument(status) ? kExitBadUsage : kExitFailed;
 }
 

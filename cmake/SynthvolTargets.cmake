@@ -18,6 +18,19 @@ function(synthvol_binary name)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} synthvol_warnings)
 endfunction()
 
+# Sets VARIABLE, a test's own limit in seconds or empty, to the limit that ends it when it hangs. It is
+# no measure of speed: a loaded machine and a sanitizer both take their time.
+function(synthvol_test_timeout variable)
+  set(seconds 900)
+  if(${variable})
+    set(seconds ${${variable}})
+  endif()
+  if(SYNTHVOL_SANITIZE)
+    math(EXPR seconds "${seconds} * 4")
+  endif()
+  set(${variable} ${seconds} PARENT_SCOPE)
+endfunction()
+
 # synthvol_test(NAME SOURCES ... LINK ... [TIMEOUT seconds] [LABELS ...])
 # One GoogleTest program and one ctest entry. Tests find real data through SYNTHVOL_SHARED_DIR and
 # skip with a clear word where it is absent.
@@ -26,9 +39,7 @@ function(synthvol_test name)
   if(NOT SYNTHVOL_TESTS)
     return()
   endif()
-  if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 300)
-  endif()
+  synthvol_test_timeout(ARG_TIMEOUT)
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} synthvol_warnings GTest::gtest GTest::gmock GTest::gtest_main)
@@ -44,9 +55,7 @@ function(synthvol_script_test name)
   if(NOT SYNTHVOL_TESTS)
     return()
   endif()
-  if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 300)
-  endif()
+  synthvol_test_timeout(ARG_TIMEOUT)
   add_test(NAME ${name} COMMAND ${ARG_COMMAND} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
     SKIP_RETURN_CODE 77
