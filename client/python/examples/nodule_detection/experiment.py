@@ -58,7 +58,7 @@ def run(program: str, *arguments: object) -> None:
 
 def make_model(work: Path, plan: Plan) -> Path:
     """Draws the phantoms, trains the generator on the real part and returns the model repository."""
-    for name, first, count in (("real", 100_000, plan.real), ("held-out", 100_000 + plan.real, plan.held_out)):
+    for name, first, count in (("real", 500_000, plan.real), ("held-out", 500_000 + plan.real, plan.held_out)):
         if not (work / name / "manifest.json").exists():
             run("synthvol-prepare", "--phantom", count, "--phantom-seed", first, "--output", work / name,
                 "--size", 64, "--split", 1)  # fmt: skip
