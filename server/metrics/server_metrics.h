@@ -28,6 +28,7 @@ struct GaugeSample {
   uint32_t parked = 0;
   uint64_t queue_bytes = 0;
   double expected_wait_seconds = 0.0;
+  double backlog_seconds = 0.0;
   uint32_t usable_workers = 0;
   uint32_t open_streams = 0;
   uint32_t resident_models = 0;

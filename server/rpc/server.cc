@@ -169,6 +169,7 @@ GaugeSample Server::Sample() const {
   sample.parked = snapshot.parked;
   sample.queue_bytes = snapshot.bytes;
   sample.expected_wait_seconds = absl::ToDoubleSeconds(snapshot.expected_wait);
+  sample.backlog_seconds = absl::ToDoubleSeconds(snapshot.backlog);
   sample.usable_workers = static_cast<uint32_t>(scheduler_->UsableWorkers());
   sample.open_streams = static_cast<uint32_t>(monitor_->open());
   sample.resident_models = static_cast<uint32_t>(registry_->ResidentModels());

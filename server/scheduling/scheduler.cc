@@ -88,22 +88,29 @@ int Scheduler::CountUsable() const {
   }));
 }
 
-absl::Duration Scheduler::ExpectedWait(const TaskSpec& spec, absl::Time now) const {
+absl::Duration Scheduler::RemainingOfRunning(absl::Time now) const {
   absl::Duration remaining;
+  for (const Worker& worker : workers_) {
+    if (worker.state != WorkerState::kRunning) continue;
+    remaining += std::max(absl::ZeroDuration(), worker.work - (now - worker.since));
+  }
+  return remaining;
+}
+
+absl::Duration Scheduler::ExpectedWait(const TaskSpec& spec, absl::Time now) const {
   absl::Duration soonest = absl::InfiniteDuration();
   bool idle = false;
   for (const Worker& worker : workers_) {
     idle = idle || worker.state == WorkerState::kIdle;
     if (worker.state != WorkerState::kRunning) continue;
-    const absl::Duration left = std::max(absl::ZeroDuration(), worker.work - (now - worker.since));
-    remaining += left;
-    soonest = std::min(soonest, left);
+    const absl::Duration left = worker.work - (now - worker.since);
+    soonest = std::min(soonest, std::max(absl::ZeroDuration(), left));
   }
   const absl::Duration ahead = queue_.WorkAhead(spec.tenant, spec.priority);
   if (ahead == absl::ZeroDuration()) {
     return idle || soonest == absl::InfiniteDuration() ? absl::ZeroDuration() : soonest;
   }
-  return (ahead + remaining) / std::max(1, CountUsable());
+  return (ahead + RemainingOfRunning(now)) / std::max(1, CountUsable());
 }
 
 absl::Duration Scheduler::DrainTime() const {
@@ -278,6 +285,7 @@ SchedulerSnapshot Scheduler::Snapshot() const {
   snapshot.bytes = bytes_;
   TaskSpec ordinary;
   snapshot.expected_wait = ExpectedWait(ordinary, now);
+  snapshot.backlog = (queue_.work() + RemainingOfRunning(now)) / std::max(1, CountUsable());
   for (size_t i = 0; i < workers_.size(); ++i) {
     const Worker& worker = workers_[i];
     const bool busy = worker.task_id != 0;

@@ -117,7 +117,10 @@ struct SchedulerSnapshot {
   uint32_t running = 0;
   uint32_t parked = 0;
   uint64_t bytes = 0;
+  // What a tenant with nothing open would wait.
   absl::Duration expected_wait;
+  // Until all work that is open now would be done, by measured service times.
+  absl::Duration backlog;
   std::vector<Worker> workers;
   std::map<std::string, Tenant> tenants;
 };
@@ -196,6 +199,7 @@ class Scheduler {
   Tenant& FindTenant(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration ExpectedWait(const TaskSpec& spec, absl::Time now) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  absl::Duration RemainingOfRunning(absl::Time now) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   absl::Duration DrainTime() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   absl::Duration TurnEstimate(const TaskSpec& spec) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   int CountUsable() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);

@@ -100,7 +100,7 @@ capabilities:
 {{- end -}}
 
 {{/* What the HPA and KEDA scale on: the mean over the pods of the wait that a new request would have. */}}
-{{- define "synthvol.scaledMetric" -}}synthvol_queue_expected_wait_seconds{{- end -}}
+{{- define "synthvol.scaledMetric" -}}synthvol_queue_backlog_seconds{{- end -}}
 
 {{/* Limits and requests with the GPU added; call with (dict "resources" R "name" N "count" C). */}}
 {{- define "synthvol.resources" -}}
