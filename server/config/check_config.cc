@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "server/config/config.h"
 #include "server/registry/model_repository.h"
 
@@ -103,6 +104,19 @@ absl::Status CheckTenants(const v1::ServerConfig& config) {
   return status;
 }
 
+// Whether a URL is http:// to this machine. What stands before an '@' is no host, so such a URL is
+// not.
+bool IsPlainToLoopback(absl::string_view url) {
+  if (!absl::ConsumePrefix(&url, "http://")) return false;
+  const absl::string_view authority = url.substr(0, url.find_first_of("/?#"));
+  if (absl::StrContains(authority, "@")) return false;
+  if (absl::StartsWith(authority, "[")) {
+    const size_t end = authority.find(']');
+    return end != authority.npos && IsLoopback(authority.substr(1, end - 1));
+  }
+  return IsLoopback(authority.substr(0, authority.find(':')));
+}
+
 absl::Status CheckDestination(const std::string& field, const v1::DestinationConfig& destination) {
   if (!IsName(destination.name())) return Bad(field, ".name: expected [A-Za-z0-9_.-]{1,64}");
   if (destination.has_c_store()) {
@@ -116,9 +130,7 @@ absl::Status CheckDestination(const std::string& field, const v1::DestinationCon
   }
   if (destination.has_stow_rs()) {
     const std::string& url = destination.stow_rs().url();
-    const bool local =
-        absl::StartsWith(url, "http://127.") || absl::StartsWith(url, "http://localhost");
-    if (!absl::StartsWith(url, "https://") && !local) {
+    if (!absl::StartsWith(url, "https://") && !IsPlainToLoopback(url)) {
       return Bad(field, ".stow_rs.url: expected https://..., or http:// to loopback");
     }
     return absl::OkStatus();

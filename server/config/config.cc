@@ -1,5 +1,6 @@
 #include "server/config/config.h"
 
+#include <arpa/inet.h>
 #include <google/protobuf/util/json_util.h>
 
 #include "absl/strings/match.h"
@@ -146,7 +147,11 @@ absl::StatusOr<Endpoint> ParseEndpoint(absl::string_view text, absl::string_view
 }
 
 bool IsLoopback(absl::string_view host) {
-  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+  if (host == "localhost" || host == "::1") return true;
+  // A name may begin like an address ("127.0.0.1.example.org").
+  in_addr address{};
+  return inet_pton(AF_INET, std::string(host).c_str(), &address) == 1 &&
+         (ntohl(address.s_addr) >> 24) == 127;
 }
 
 }  // namespace synthvol::server

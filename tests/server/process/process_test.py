@@ -186,6 +186,29 @@ def test_check_config_prints_every_default(tmp_path: Path) -> None:
     assert run_server("--config", str(config), "--check-config").stdout == done.stdout
 
 
+@pytest.mark.parametrize(("url", "accepted"), [
+    ("https://pacs.example/dicom-web", True),
+    ("http://localhost:8042/dicom-web", True),
+    ("http://127.0.0.1/dicom-web", True),
+    ("http://[::1]:8042/dicom-web", True),
+    ("http://pacs.example/dicom-web", False),
+    ("http://localhost.example.org/dicom-web", False),
+    ("http://127.0.0.1.example.org/dicom-web", False),
+    ("http://127.0.0.1@pacs.example/dicom-web", False),
+    ("http://127.0.0.1:1@pacs.example/dicom-web", False),
+    ("http://[::1", False),
+    ("http://", False),
+    ("ftp://localhost/", False),
+])
+def test_plain_http_is_for_this_machine_only(tmp_path: Path, url: str, accepted: bool) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({
+        "model_repository": "/models", "destinations": [{"name": "pacs", "stow_rs": {"url": url}}]}))
+    done = run_server("--config", str(config), "--check-config")
+    assert done.returncode == (0 if accepted else 2), done.stderr
+    assert accepted or "destinations[0].stow_rs.url: expected https://" in done.stderr
+
+
 def test_the_documented_configuration_is_one(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs/server-configuration.md").read_text()
     config = json.loads(text.split("```json\n")[1].split("```")[0])
