@@ -22,7 +22,7 @@ from pathlib import Path
 
 BLOCK = re.compile(r"^```bash test\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b21\d{3}\b")
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 800
 
 
 def with_free_ports(text: str) -> str:
