@@ -46,7 +46,7 @@ absl::Status CheckCell(const json& cell, const std::string& where) {
       return wrong(field, "a whole number");
     }
   }
-  for (const char* field : {"parameters", "seconds_per_iteration", "peak_rss_bytes"}) {
+  for (const char* field : {"parameters", "seconds_per_iteration", "peak_bytes"}) {
     if (!cell.contains(field) || !cell[field].is_number() || !(cell[field].get<double>() > 0)) {
       return wrong(field, "a number above 0");
     }
@@ -94,7 +94,7 @@ std::string Render(const std::string& title, const Table& table) {
   html += FigureRow(table, *table.batches.begin(), "parameters, millions",
                     {"parameters", "%.3f", number("parameters", 1e6)});
   const std::vector<Figure> figures = {
-      {"peak memory, GiB", "%.2f", number("peak_rss_bytes", kGiB)},
+      {"peak memory, GiB", "%.2f", number("peak_bytes", kGiB)},
       {"seconds an iteration", "%.3f", number("seconds_per_iteration", 1)},
       {"iterations a second", "%.3f",
        [](const json& cell) { return 1 / cell["seconds_per_iteration"].get<double>(); }}};

@@ -12,7 +12,7 @@
 namespace synthvol::model {
 
 // Parses and checks an array of cells: {"arch", "size", "batch_size", "threads", "device",
-// "parameters", "seconds_per_iteration", "peak_rss_bytes", ...}, one for each architecture and
+// "parameters", "seconds_per_iteration", "peak_bytes", ...}, one for each architecture and
 // batch size. INVALID_ARGUMENT names `where` and the field. Hostile text is safe.
 absl::StatusOr<nlohmann::json> ParseProfile(const std::string& text, const std::string& where);
 
