@@ -60,25 +60,46 @@ Discriminator::Discriminator(const NetworkShape& shape) : shape_(shape) {
   if (shape.ha_gan) add(SubLayers());
 }
 
+at::Tensor Discriminator::Weight(const std::string& name, PowerStep step) const {
+  const at::Tensor& kept = net_[name + ".u0"];
+  at::Tensor& before = power_before_[name];
+  if (step == PowerStep::kNext) before = kept.clone();
+  at::Tensor next;
+  at::Tensor weight = SpectralWeight(net_, name, step == PowerStep::kSame ? before : kept, next);
+  if (step == PowerStep::kNext) kept.copy_(next);
+  return weight;
+}
+
+at::Tensor Discriminator::Convolve(const Layer& layer, const at::Tensor& input,
+                                   PowerStep step) const {
+  return at::conv3d(input, Weight(layer.name, step), net_[layer.name + ".bias"], layer.stride,
+                    layer.padding);
+}
+
+at::Tensor Discriminator::Linear(const std::string& name, const at::Tensor& input,
+                                 PowerStep step) const {
+  return at::linear(input, Weight(name, step), net_[name + ".bias"]);
+}
+
 Judgement Discriminator::Judge(const at::Tensor& image, const at::Tensor& small, int64_t crop,
-                               bool training) const {
+                               PowerStep step) const {
   at::Tensor h = image;
   for (const Layer& layer : Layers()) {
-    h = LeakyRelu(SpectralConvolve(net_, layer.name, h, layer.stride, layer.padding, training));
+    h = LeakyRelu(Convolve(layer, h, step));
   }
   h = h.reshape({image.size(0), -1});  // [N,w/4]
   const double position = static_cast<double>(crop) / static_cast<double>(shape_.MaxCrop());
   h = at::cat({h, at::full({h.size(0), 1}, position, h.options())}, 1);
-  h = LeakyRelu(SpectralLinear(net_, "fc1", h, training));
+  h = LeakyRelu(Linear("fc1", h, step));
   Judgement result;
-  result.logit = SpectralLinear(net_, "fc2", h, training);
-  if (shape_.num_classes > 0) result.class_logits = SpectralLinear(net_, "fc2_class", h, training);
+  result.logit = Linear("fc2", h, step);
+  if (shape_.num_classes > 0) result.class_logits = Linear("fc2_class", h, step);
   if (!shape_.ha_gan) return result;
 
   h = small;
   const std::vector<Layer> layers = SubLayers();
   for (const Layer& layer : layers) {
-    h = SpectralConvolve(net_, layer.name, h, layer.stride, layer.padding, training);
+    h = Convolve(layer, h, step);
     if (&layer != &layers.back()) h = LeakyRelu(h);
   }
   h = h.reshape({-1, 1 + shape_.num_classes});

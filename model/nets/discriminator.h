@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,16 @@ struct Judgement {
   at::Tensor class_logits;
 };
 
+// How a forward pass moves the power vectors of the spectral norm.
+enum class PowerStep {
+  // Evaluation: estimates from the kept vectors and leaves them.
+  kNone,
+  // Training: every vector moves by one iteration.
+  kNext,
+  // Training on another part of the batch that the last kNext began: the same weights again.
+  kSame,
+};
+
 class Discriminator {
  public:
   explicit Discriminator(const NetworkShape& shape);
@@ -32,10 +43,9 @@ class Discriminator {
   const ParameterSet& net() const { return net_; }
 
   // Judges a sub-volume [N,1,size/8,size,size] that starts at slice `crop` and, for HA-GAN, the
-  // low-resolution volume [N,1,e,e,e] (undefined for CRF-GAN). With `training` every layer's power
-  // vector moves by one iteration.
+  // low-resolution volume [N,1,e,e,e] (undefined for CRF-GAN).
   Judgement Judge(const at::Tensor& image, const at::Tensor& small, int64_t crop,
-                  bool training) const;
+                  PowerStep step) const;
 
  private:
   struct Layer {
@@ -47,9 +57,15 @@ class Discriminator {
   };
   std::vector<Layer> Layers() const;
   std::vector<Layer> SubLayers() const;
+  // Returns the spectrally normalised weight of NAME.
+  at::Tensor Weight(const std::string& name, PowerStep step) const;
+  at::Tensor Convolve(const Layer& layer, const at::Tensor& input, PowerStep step) const;
+  at::Tensor Linear(const std::string& name, const at::Tensor& input, PowerStep step) const;
 
   NetworkShape shape_;
   ParameterSet net_;
+  // The power vectors from which the last kNext started.
+  mutable std::map<std::string, at::Tensor> power_before_;
 };
 
 }  // namespace synthvol::model

@@ -31,12 +31,14 @@ void NormReluInPlace(const ParameterSet& net, const std::string& name, const at:
 // Convolves NAME (kernel 3, padding 1, as many channels out as in) in place, slab by slab along
 // depth: only the slice before the slab has to be remembered.
 void Convolve3InPlace(const ParameterSet& net, const std::string& name, const at::Tensor& map) {
-  constexpr int64_t kSlab = 16;
+  // Slices of a slab: few where a slice is large; not so few that PyTorch takes its slow path for
+  // small inputs.
+  const int64_t slab_slices = std::max<int64_t>(16, 32768 / (map.size(3) * map.size(4)));
   const int64_t depth = map.size(2);
   const at::Tensor edge = at::zeros_like(map.narrow(2, 0, 1));
   at::Tensor before = edge;
-  for (int64_t z = 0; z < depth; z += kSlab) {
-    const int64_t slices = std::min(kSlab, depth - z);
+  for (int64_t z = 0; z < depth; z += slab_slices) {
+    const int64_t slices = std::min(slab_slices, depth - z);
     const bool last = z + slices == depth;
     const at::Tensor slab = map.narrow(2, z, slices);
     const at::Tensor input = at::cat({before, slab, last ? edge : map.narrow(2, z + slices, 1)}, 2);

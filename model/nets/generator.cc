@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "model/nets/upsample_convolution.h"
+
 namespace synthvol::model {
 
 Generator::Generator(const NetworkShape& shape) : shape_(shape) {
@@ -34,6 +36,7 @@ Generator::Generator(const NetworkShape& shape) : shape_(shape) {
 at::Tensor Generator::UpsampleConvolve(const std::string& name, const at::Tensor& input) const {
   if (path_ == UpsamplePath::kPlain) return UpsampleConvolvePlain(net_, name, input);
   const at::Tensor& weight = net_[name + ".weight"];
+  if (input.device().is_cpu()) return UpsampleConvolveTaps(input, weight, net_[name + ".bias"]);
   at::Tensor kernel;
   if (at::GradMode::is_enabled() && weight.requires_grad()) {
     kernel = FoldUpsampleKernel(weight);
@@ -49,10 +52,17 @@ at::Tensor Generator::UpsampleConvolve(const std::string& name, const at::Tensor
 }
 
 at::Tensor Generator::Embed(const at::Tensor& latent, const at::Tensor& one_hot) const {
-  at::Tensor h = one_hot.defined() ? at::cat({latent, one_hot}, 1) : latent;
-  h = at::linear(h, net_["fc1.weight"], net_["fc1.bias"]);
-  h = h.view({-1, 16 * shape_.channels, kSeedSize, kSeedSize, kSeedSize});
-  h = NormRelu(net_, "bn1", Convolve3(net_, "tp_conv1", h));
+  return EmbedProjected(Project(latent, one_hot));
+}
+
+at::Tensor Generator::Project(const at::Tensor& latent, const at::Tensor& one_hot) const {
+  const at::Tensor input = one_hot.defined() ? at::cat({latent, one_hot}, 1) : latent;
+  return at::linear(input, net_["fc1.weight"], net_["fc1.bias"])
+      .view({-1, 16 * shape_.channels, kSeedSize, kSeedSize, kSeedSize});
+}
+
+at::Tensor Generator::EmbedProjected(const at::Tensor& projected) const {
+  at::Tensor h = NormRelu(net_, "bn1", Convolve3(net_, "tp_conv1", projected));
   h = NormRelu(net_, "bn2", UpsampleConvolve("tp_conv2", h));
   h = NormRelu(net_, "bn3", UpsampleConvolve("tp_conv3", h));
   h = shape_.size >= 128 ? UpsampleConvolve("tp_conv4", h) : Convolve3(net_, "tp_conv4", h);

@@ -29,8 +29,11 @@ class Generator {
   void set_upsample_path(UpsamplePath path) { path_ = path; }
 
   // Maps a latent [N,latent_dim] and, for conditional networks, one-hot labels [N,classes]
-  // (undefined otherwise) to the embedding [N,2c,e,e,e].
+  // (undefined otherwise) to the embedding [N,2c,e,e,e]: Project, then EmbedProjected.
   at::Tensor Embed(const at::Tensor& latent, const at::Tensor& one_hot = {}) const;
+  // The linear layer alone, [N,16c,4,4,4]: most of all weights, a trifle of the arithmetic.
+  at::Tensor Project(const at::Tensor& latent, const at::Tensor& one_hot = {}) const;
+  at::Tensor EmbedProjected(const at::Tensor& projected) const;
 
   // Renders embedding slices [N,2c,d,e,e] to an image [N,1,d*stride,size,size] on (-1, 1).
   at::Tensor Render(const at::Tensor& embedding) const;
@@ -47,7 +50,7 @@ class Generator {
 
   NetworkShape shape_;
   ParameterSet net_;
-  UpsamplePath path_ = UpsamplePath::kFolded;
+  UpsamplePath path_ = UpsamplePath::kFast;
 
   struct Folded {
     uint32_t version = 0;

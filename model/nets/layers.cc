@@ -61,32 +61,18 @@ at::Tensor NormRelu(const ParameterSet& net, const std::string& name, const at::
       .relu_();
 }
 
-at::Tensor SpectralWeight(const ParameterSet& net, const std::string& name, bool training) {
+at::Tensor SpectralWeight(const ParameterSet& net, const std::string& name, const at::Tensor& power,
+                          at::Tensor& next) {
   const at::Tensor& weight = net[name + ".weight"];
-  const at::Tensor& power = net[name + ".u0"];                     // [1,O]
   const at::Tensor matrix = weight.reshape({weight.size(0), -1});  // [O,K]
   at::Tensor right;                                                // [1,K]
-  at::Tensor left;                                                 // [1,O]
   {
     const at::NoGradGuard no_grad;
     right = Normalize(at::matmul(power, matrix));
-    left = Normalize(at::matmul(right, matrix.t()));
-    if (training) power.copy_(left);
+    next = Normalize(at::matmul(right, matrix.t()));  // [1,O]
   }
-  const at::Tensor sigma = at::matmul(at::matmul(right, matrix.t()), left.t()).reshape({});
+  const at::Tensor sigma = at::matmul(at::matmul(right, matrix.t()), next.t()).reshape({});
   return weight / sigma;
-}
-
-at::Tensor SpectralConvolve(const ParameterSet& net, const std::string& name,
-                            const at::Tensor& input, const Triple& stride, const Triple& padding,
-                            bool training) {
-  return at::conv3d(input, SpectralWeight(net, name, training), net[name + ".bias"], stride,
-                    padding);
-}
-
-at::Tensor SpectralLinear(const ParameterSet& net, const std::string& name, const at::Tensor& input,
-                          bool training) {
-  return at::linear(input, SpectralWeight(net, name, training), net[name + ".bias"]);
 }
 
 }  // namespace synthvol::model

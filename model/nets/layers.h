@@ -1,7 +1,6 @@
 // Layers that the networks share, as functions over tensors with autograd.
 //
-// Feature maps are [N,C,D,H,W]. Functions are pure but for the power vectors, which training
-// forwards update in place. Thread-safe on distinct tensors.
+// Feature maps are [N,C,D,H,W]. Functions are pure and thread-safe.
 #ifndef SYNTHVOL_MODEL_NETS_LAYERS_H_
 #define SYNTHVOL_MODEL_NETS_LAYERS_H_
 
@@ -17,8 +16,9 @@ namespace synthvol::model {
 
 // How "upsample x2, then convolve" is computed. Both give the same voxels up to rounding.
 enum class UpsamplePath {
-  // One transposed convolution with a folded kernel: 27/8 less arithmetic, no upsampled tensor.
-  kFolded,
+  // With less arithmetic and no upsampled tensor: on the CPU the taps first
+  // (upsample_convolution.h), elsewhere one transposed convolution with a folded kernel.
+  kFast,
   // As written in the papers; kept for comparison and tests.
   kPlain,
 };
@@ -41,18 +41,10 @@ at::Tensor UpsampleConvolvePlain(const ParameterSet& net, const std::string& nam
 at::Tensor NormRelu(const ParameterSet& net, const std::string& name, const at::Tensor& input);
 
 // Returns NAME.weight divided by its largest singular value, estimated by one step of power
-// iteration from NAME.u0 (Miyato et al. 2018, algorithm 1). `training` keeps the new vector. The
-// gradient treats the singular vectors as constants, as the released code does.
-at::Tensor SpectralWeight(const ParameterSet& net, const std::string& name, bool training);
-
-// Convolves with the spectrally normalised NAME.
-at::Tensor SpectralConvolve(const ParameterSet& net, const std::string& name,
-                            const at::Tensor& input, const Triple& stride, const Triple& padding,
-                            bool training);
-
-// Applies the spectrally normalised linear layer NAME to [N, features].
-at::Tensor SpectralLinear(const ParameterSet& net, const std::string& name, const at::Tensor& input,
-                          bool training);
+// iteration from `power` [1,O] (Miyato et al. 2018, algorithm 1); `next` receives the new vector.
+// The gradient treats the singular vectors as constants, as the released code does.
+at::Tensor SpectralWeight(const ParameterSet& net, const std::string& name, const at::Tensor& power,
+                          at::Tensor& next);
 
 }  // namespace synthvol::model
 

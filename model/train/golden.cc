@@ -206,10 +206,10 @@ void Comparison::CompareForward() {
     AddProbe("embedding", embedding);
   }
   const at::Tensor real = images.narrow(2, crop, networks_.shape.SubVolumeSlices()).contiguous();
-  const at::Tensor fake_logit = d.Judge(image, small, crop, /*training=*/false).logit;
+  const at::Tensor fake_logit = d.Judge(image, small, crop, PowerStep::kNone).logit;
   AddLogits("discriminator_fake_logit", golden_.at("discriminator_fake_logit"), fake_logit);
   AddLogits("discriminator_real_logit", golden_.at("discriminator_real_logit"),
-            d.Judge(real, real_small, crop, /*training=*/false).logit);
+            d.Judge(real, real_small, crop, PowerStep::kNone).logit);
   if (networks_.crf) {
     AddLogits("crf_fake_logit", golden_.at("crf_fake_logit"),
               networks_.crf->Refine(embedding, fake_logit));

@@ -28,10 +28,10 @@ struct GoldenOptions {
   // Leaves out the training iterations.
   bool forward_only = false;
   // The forward figures are of the path that trains and serves.
-  UpsamplePath forward_path = UpsamplePath::kFolded;
+  UpsamplePath forward_path = UpsamplePath::kFast;
   // The training figures are of the reference's order of operations: Adam's first steps are the
   // gradient's sign, so that rounding alone moves a later loss by more than the tolerance of some
-  // files. folded_test holds the two paths' gradients against each other.
+  // files. networks_test.cc holds the two paths' gradients against each other.
   UpsamplePath training_path = UpsamplePath::kPlain;
   // Called on the freshly filled networks; lets a test damage a layer.
   std::function<void(Networks&)> alter;

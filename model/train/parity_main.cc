@@ -22,14 +22,16 @@ int main(int argc, char** argv) {
   std::string path;
   synthvol::model::GoldenOptions options;
   bool plain = false;
-  bool folded = false;
+  bool fast = false;
   app.add_option("golden", path, "File of golden values (JSON)")->required();
   app.add_flag("--forward-only", options.forward_only, "Leave out the training iterations");
-  app.add_flag("--plain", plain, "Forward figures: upsample, then convolve, not folded kernels");
-  app.add_flag("--folded-training", folded, "Training figures: folded kernels, not the plain path");
+  app.add_flag("--plain", plain,
+               "Forward figures: upsample, then convolve, not the path that trains");
+  app.add_flag("--fast-training", fast,
+               "Training figures: the path that trains, not \"upsample, then convolve\"");
   if (const auto status = synthvol::ParseCommandLine(app, argc, argv)) return *status;
   if (plain) options.forward_path = synthvol::model::UpsamplePath::kPlain;
-  if (folded) options.training_path = synthvol::model::UpsamplePath::kFolded;
+  if (fast) options.training_path = synthvol::model::UpsamplePath::kFast;
   options.on_figure = Print;
 
   const auto figures = synthvol::model::CompareWithGolden(path, options);

@@ -95,6 +95,8 @@ json Measure(const TrainConfig& config, int64_t iterations, const at::Device& de
           {"batch_size", config.batch_size},
           {"threads", at::get_num_threads()},
           {"device", device.str()},
+          {"precision", config.step.bf16 ? "bf16" : "fp32"},
+          {"memory", config.step.low_memory ? "low" : "fast"},
           {"parameters", networks.ParameterCount()},
           {"seconds_per_iteration", best_wall},
           {"cpu_seconds_per_iteration", best_cpu},
@@ -116,7 +118,7 @@ absl::StatusOr<json> RunCell(const ProfileRequest& request, const std::string& a
       c.model.latent_dim, " --num-classes ", c.model.num_classes, " --crf-nodes ",
       c.model.crf_nodes == CrfNodes::kDepth ? "depth" : "released", " --batch-size ", batch_size,
       " --iterations ", request.iterations, " --threads ", c.threads, " --device ", c.device,
-      c.step.bf16 ? " --precision bf16" : "");
+      c.step.bf16 ? " --precision bf16" : "", c.step.low_memory ? " --memory low" : "");
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(popen(line.c_str(), "r"), pclose);
   if (pipe == nullptr) return absl::InternalError("cannot start a process");
   std::string output;

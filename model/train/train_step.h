@@ -31,6 +31,10 @@ struct TrainOptions {
   double class_weight = 0.1;
   // Computes convolutions in bfloat16 under autocast; parameters stay float32.
   bool bf16 = false;
+  // Takes the volumes of a micro-batch through forward and backward one by one: the same gradients
+  // up to rounding (GroupNorm looks at one sample alone, losses are means), and the activations of
+  // one volume instead of all.
+  bool low_memory = false;
 };
 
 // What one iteration learns from. Several micro-batches accumulate gradients.
@@ -78,24 +82,39 @@ class TrainStep {
   std::map<std::string, Adam>& optimizers() { return optimizers_; }
 
  private:
-  // One micro-batch with what all phases share.
-  struct Sample;
+  // Volumes that go through the networks together, with what all phases share.
+  struct Part;
+  // A micro-batch: one part, or with low_memory one a volume.
+  using Parts = std::vector<Part>;
   using Losses = std::vector<std::pair<std::string, at::Tensor>>;
 
-  void DiscriminatorPhase(const std::vector<Sample>& samples, Losses& losses);
-  void GeneratorPhase(const std::vector<Sample>& samples, int64_t iteration, Losses& losses);
-  void CrfPhase(const std::vector<Sample>& samples, Losses& losses);
-  void EncoderPhase(const std::vector<Sample>& samples, Losses& losses);
-  void SubEncoderPhase(const std::vector<Sample>& samples, Losses& losses);
+  Parts Split(const MicroBatch& batch, int64_t crop, double share) const;
 
-  // Runs `body` on each sample with gradients of network `letter` only, then steps its optimizer.
-  void Optimise(const std::string& letter, ParameterSet& net, const std::vector<Sample>& samples,
-                const std::function<void(const Sample&)>& body);
-  // Runs the backward pass of a micro-batch's share of the loss. `more`: another one follows in the
-  // same body.
-  void Backward(const at::Tensor& loss, bool more = false);
-  // Adds `loss` to the report, averaged over micro-batches.
-  void Report(Losses& losses, const std::string& name, const at::Tensor& loss) const;
+  void DiscriminatorPhase(const std::vector<Parts>& batches, Losses& losses);
+  void GeneratorPhase(const std::vector<Parts>& batches, int64_t iteration, Losses& losses);
+  void CrfPhase(const std::vector<Parts>& batches, Losses& losses);
+  void EncoderPhase(const std::vector<Parts>& batches, Losses& losses);
+  void SubEncoderPhase(const std::vector<Parts>& batches, Losses& losses);
+
+  // The losses of one part, each followed by its backward pass.
+  void JudgeReal(const Part& part, Losses& losses);
+  void JudgeFake(const Part& part, Losses& losses);
+  void FoolDiscriminator(const Part& part, const at::Tensor& projected, double crf_weight,
+                         Losses& losses);
+  // Encodes whole volumes [N,1,size,size,size] as HA-GAN does, sub-volume by sub-volume, each with
+  // statistics of its own; no graph. Returns [N,2c,e,e,e].
+  at::Tensor EncodeSubVolumes(const at::Tensor& images) const;
+
+  // Runs `body` on each micro-batch with gradients of network `letter` only, then steps its
+  // optimizer.
+  void Optimise(const std::string& letter, ParameterSet& net, const std::vector<Parts>& batches,
+                const std::function<void(const Parts&)>& body);
+  // Runs the backward pass of a part's share of the loss. `more`: another one follows in the same
+  // body, whatever the part.
+  void Backward(const Part& part, const at::Tensor& loss, bool more = false);
+  // Adds a part's share of `loss` to the report.
+  static void Report(Losses& losses, const std::string& name, const Part& part,
+                     const at::Tensor& loss);
 
   Networks& networks_;
   TrainOptions options_;
@@ -103,9 +122,7 @@ class TrainStep {
   GradientObserver* observer_ = nullptr;
   // Of the phase that runs: its network, and whether its last micro-batch is under way.
   std::string letter_;
-  bool last_sample_ = false;
-  // 1 / number of micro-batches of the running iteration.
-  double share_ = 1.0;
+  bool last_batch_ = false;
 };
 
 }  // namespace synthvol::model
