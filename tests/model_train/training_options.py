@@ -113,6 +113,14 @@ class TrainingOptions(unittest.TestCase):
             self.assertAlmostEqual(parts[name], value, delta=0.03, msg=name)
         self.assertEqual(parts["crop"], whole["crop"])
 
+    def test_low_memory_gives_the_losses_of_the_whole_batch(self) -> None:
+        flags = ["--iterations", "2", "--batch-size", "4"]
+        fast = losses(self.run_fine("fast", *flags))
+        low = losses(self.run_fine("low", *flags, "--memory", "low"))
+        for iteration, tolerance in ((0, 5e-4), (1, 5e-3)):
+            for name, value in fast[iteration].items():
+                self.assertAlmostEqual(low[iteration][name], value, delta=tolerance * max(abs(value), 1), msg=name)
+
     def test_decay_lowers_the_rates_linearly(self) -> None:
         moved = []
         for name, decay in (("steady", "0"), ("decayed", "1")):
