@@ -36,8 +36,10 @@ DeliveryTask::DeliveryTask(const ServiceContext* context, const Destinations* de
       next_volume_(plan_.start_volume) {}
 
 TaskSpec DeliveryTask::Spec(absl::Time deadline) const {
-  return MakeTaskSpec(id_, call_, plan_, *model_, EstimateVolumeBytes(plan_, model_->config.size),
-                      deadline);
+  const uint64_t volume_bytes = EstimateVolumeBytes(plan_, model_->config.size);
+  // The volume that is held back stands beside its instances.
+  const uint64_t bytes = IsHeld(*context_, *model_) ? 2 * volume_bytes : volume_bytes;
+  return MakeTaskSpec(id_, call_, plan_, *model_, bytes, deadline);
 }
 
 TurnResult DeliveryTask::Run(Turn& turn) {
