@@ -14,6 +14,9 @@ namespace synthvol::imaging::dicom {
 namespace {
 
 constexpr absl::Duration kCancellationStep = absl::Milliseconds(1000);
+// DCMTK cannot be interrupted while it waits for a TCP connection, so it waits in steps. Long enough
+// for a first SYN that was lost and repeated after a second.
+constexpr absl::Duration kConnectStep = absl::Seconds(2);
 
 int WholeSeconds(absl::Duration duration) {
   return std::max(1,
@@ -64,16 +67,23 @@ absl::Status Association::Broken(const char* doing, const OFCondition& condition
 
 absl::StatusOr<std::unique_ptr<Association>> Association::Request(
     const DestinationConfig& config, const std::vector<Proposal>& proposals,
-    const DeliveryTracker& tracker) {
-  std::unique_ptr<Association> association(new Association(config, tracker));
-  if (absl::Status status = association->Connect(proposals); !status.ok()) return status;
-  return association;
+    DeliveryTracker& tracker) {
+  const absl::Duration step = std::min(kConnectStep, config.retry.connect_timeout);
+  const absl::Time deadline = absl::Now() + config.retry.connect_timeout;
+  while (true) {
+    const absl::Time begin = absl::Now();
+    std::unique_ptr<Association> association(new Association(config, tracker));
+    const absl::Status status = association->Connect(proposals, step);
+    if (status.ok()) return association;
+    const bool waited_in_vain = association->socket_ < 0 && absl::Now() - begin >= step;
+    if (!waited_in_vain || tracker.cancelled() || absl::Now() >= deadline) return status;
+  }
 }
 
-absl::Status Association::Connect(const std::vector<Proposal>& proposals) {
+absl::Status Association::Connect(const std::vector<Proposal>& proposals, absl::Duration patience) {
   const int timeout = WholeSeconds(config_.retry.connect_timeout);
   // DCMTK has one for the process.
-  dcmConnectionTimeout.set(timeout);
+  dcmConnectionTimeout.set(WholeSeconds(patience));
   OFCondition condition = ASC_initializeNetwork(NET_REQUESTOR, 0, timeout, &network_);
   T_ASC_Parameters* parameters = nullptr;
   if (condition.good())
@@ -85,7 +95,10 @@ absl::Status Association::Connect(const std::vector<Proposal>& proposals) {
     return status;
   };
   absl::StatusOr<std::unique_ptr<DcmTransportLayer>> layer =
-      MakeTransportLayer(config_.tls, NET_REQUESTOR, &socket_);
+      MakeTransportLayer(config_.tls, NET_REQUESTOR, [this](int socket) {
+        socket_ = socket;
+        hang_up_.emplace(tracker_, socket);
+      });
   if (!layer.ok()) return fail(layer.status());
   layer_ = *std::move(layer);
   ASC_setTransportLayer(network_, layer_.get(), 0);

@@ -8,6 +8,7 @@
 #include "dcmtk/config/osconfig.h"
 // DCMTK wants its configuration first.
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,7 @@ class Association {
   // pass, FAILED_PRECONDITION does not (an AE title that is not known, TLS that fails).
   static absl::StatusOr<std::unique_ptr<Association>> Request(
       const DestinationConfig& config, const std::vector<Proposal>& proposals,
-      const DeliveryTracker& tracker);
+      DeliveryTracker& tracker);
   // Aborts when it was not released.
   ~Association();
   Association(const Association&) = delete;
@@ -62,14 +63,16 @@ class Association {
   void Release();
 
  private:
-  Association(const DestinationConfig& config, const DeliveryTracker& tracker)
+  Association(const DestinationConfig& config, DeliveryTracker& tracker)
       : config_(config), tracker_(tracker) {}
-  absl::Status Connect(const std::vector<Proposal>& proposals);
+  // Waits at most `patience` for the TCP connection, and as configured for the rest.
+  absl::Status Connect(const std::vector<Proposal>& proposals, absl::Duration patience);
   absl::Status Broken(const char* doing, const OFCondition& condition) const;
 
   const DestinationConfig config_;
-  const DeliveryTracker& tracker_;
+  DeliveryTracker& tracker_;
   int socket_ = -1;
+  std::optional<HangUp> hang_up_;
   std::unique_ptr<DcmTransportLayer> layer_;
   T_ASC_Network* network_ = nullptr;
   T_ASC_Association* association_ = nullptr;

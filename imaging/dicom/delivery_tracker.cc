@@ -1,5 +1,9 @@
 #include "imaging/dicom/delivery_tracker.h"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "absl/random/random.h"
@@ -39,6 +43,23 @@ void DeliveryTracker::Cancel() {
   // Under the lock, so that Pause, which waits for it, wakes.
   const absl::MutexLock lock(&mutex_);
   cancelled_.store(true, std::memory_order_relaxed);
+  for (const int socket : sockets_) shutdown(socket, SHUT_RDWR);
+}
+
+HangUp::HangUp(DeliveryTracker& tracker, int socket)
+    : tracker_(tracker), socket_(fcntl(socket, F_DUPFD_CLOEXEC, 0)) {
+  const absl::MutexLock lock(&tracker_.mutex_);
+  if (tracker_.cancelled()) shutdown(socket, SHUT_RDWR);
+  if (socket_ >= 0) tracker_.sockets_.insert(socket_);
+}
+
+HangUp::~HangUp() {
+  if (socket_ < 0) return;
+  {
+    const absl::MutexLock lock(&tracker_.mutex_);
+    tracker_.sockets_.erase(socket_);
+  }
+  close(socket_);
 }
 
 bool DeliveryTracker::Pause(absl::Duration duration) {

@@ -24,7 +24,7 @@ class StorageAssociation {
   // our storage class for good.
   static absl::StatusOr<std::unique_ptr<StorageAssociation>> Open(const DestinationConfig& config,
                                                                   const InstanceIdentity& first,
-                                                                  const DeliveryTracker& tracker);
+                                                                  DeliveryTracker& tracker);
 
   // Sends one instance, decompressed where the peer took only an uncompressed syntax, and waits for
   // the answer. Warnings (0xBxxx) count as stored. RESOURCE_EXHAUSTED for 0xA7xx; UNAVAILABLE when

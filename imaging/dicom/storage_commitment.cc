@@ -63,7 +63,6 @@ class Listener {
 
   const DestinationConfig& config_;
   const std::lock_guard<std::mutex> turn_;
-  int socket_ = -1;
   std::unique_ptr<DcmTransportLayer> layer_;
   T_ASC_Network* network_ = nullptr;
 };
@@ -77,7 +76,7 @@ absl::Status Listener::Open() {
                      condition.text()));
   }
   absl::StatusOr<std::unique_ptr<DcmTransportLayer>> layer =
-      MakeTransportLayer(config_.tls, NET_ACCEPTOR, &socket_);
+      MakeTransportLayer(config_.tls, NET_ACCEPTOR, [](int) {});
   if (!layer.ok()) return layer.status();
   layer_ = *std::move(layer);
   ASC_setTransportLayer(network_, layer_.get(), 0);
@@ -232,7 +231,7 @@ absl::StatusOr<bool> AwaitCommitment(const DestinationConfig& config, Associatio
 
 absl::StatusOr<bool> RequestCommitment(const DestinationConfig& config,
                                        const std::vector<InstanceIdentity>& instances,
-                                       const DeliveryTracker& tracker) {
+                                       DeliveryTracker& tracker) {
   std::unique_ptr<Listener> listener;
   if (config.commitment_port != 0) {
     listener = std::make_unique<Listener>(config);

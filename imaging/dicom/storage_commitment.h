@@ -16,7 +16,7 @@ namespace synthvol::imaging::dicom {
 // kept. Blocks; call it with SIGPIPE blocked.
 absl::StatusOr<bool> RequestCommitment(const DestinationConfig& config,
                                        const std::vector<InstanceIdentity>& instances,
-                                       const DeliveryTracker& tracker);
+                                       DeliveryTracker& tracker);
 
 }  // namespace synthvol::imaging::dicom
 

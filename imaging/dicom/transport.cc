@@ -5,6 +5,7 @@
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -20,19 +21,19 @@ template <typename Layer>
 class PromptLayer : public Layer {
  public:
   template <typename... Arguments>
-  explicit PromptLayer(int* socket, Arguments... arguments)
-      : Layer(arguments...), socket_(socket) {}
+  explicit PromptLayer(std::function<void(int)> on_connection, Arguments... arguments)
+      : Layer(arguments...), on_connection_(std::move(on_connection)) {}
 
   DcmTransportConnection* createConnection(DcmNativeSocketType open_socket,
                                            OFBool secure) override {
     const int on = 1;
     setsockopt(open_socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    *socket_ = open_socket;
+    on_connection_(open_socket);
     return Layer::createConnection(open_socket, secure);
   }
 
  private:
-  int* const socket_;
+  const std::function<void(int)> on_connection_;
 };
 
 absl::Status Check(const OFCondition& condition, const char* what, const std::string& file) {
@@ -43,13 +44,14 @@ absl::Status Check(const OFCondition& condition, const char* what, const std::st
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DcmTransportLayer>> MakeTransportLayer(const TlsOptions& options,
-                                                                      T_ASC_NetworkRole role,
-                                                                      int* socket) {
-  if (!options.enabled) return std::make_unique<PromptLayer<DcmTransportLayer>>(socket);
+absl::StatusOr<std::unique_ptr<DcmTransportLayer>> MakeTransportLayer(
+    const TlsOptions& options, T_ASC_NetworkRole role, std::function<void(int)> on_connection) {
+  if (!options.enabled) {
+    return std::make_unique<PromptLayer<DcmTransportLayer>>(std::move(on_connection));
+  }
   // OpenSSL 3 initialises itself.
   auto layer = std::make_unique<PromptLayer<DcmTLSTransportLayer>>(
-      socket, role, static_cast<const char*>(nullptr), static_cast<OFBool>(OFFalse));
+      std::move(on_connection), role, static_cast<const char*>(nullptr), static_cast<OFBool>(OFFalse));
   const std::string authorities = options.ca_file.empty() ? kSystemCertificates : options.ca_file;
   absl::Status status =
       Check(layer->addTrustedCertificateFile(authorities.c_str(), DCF_Filetype_PEM), "CA file",

@@ -7,6 +7,7 @@
 
 #include "dcmtk/config/osconfig.h"
 // DCMTK wants its configuration first.
+#include <functional>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -17,12 +18,11 @@
 
 namespace synthvol::imaging::dicom {
 
-// Makes a transport layer: plain TCP, or TLS that verifies the peer. `socket`, which outlives the
-// layer, gets the descriptor of the latest connection. FAILED_PRECONDITION names the file that is
-// wrong.
-absl::StatusOr<std::unique_ptr<DcmTransportLayer>> MakeTransportLayer(const TlsOptions& options,
-                                                                      T_ASC_NetworkRole role,
-                                                                      int* socket);
+// Makes a transport layer: plain TCP, or TLS that verifies the peer. `on_connection` gets the
+// descriptor of each connection before a byte goes over it. FAILED_PRECONDITION names the file that
+// is wrong.
+absl::StatusOr<std::unique_ptr<DcmTransportLayer>> MakeTransportLayer(
+    const TlsOptions& options, T_ASC_NetworkRole role, std::function<void(int)> on_connection);
 
 // Acknowledges what arrives next at once: peers that write a message in small pieces would
 // otherwise wait 40 ms for us.

@@ -177,6 +177,7 @@ absl::Status CheckConnections(const v1::ConnectionsConfig& connections) {
                          64 << 20),
        InRange<uint32_t>("connections.max_metadata_bytes", connections.max_metadata_bytes(), 1024,
                          1 << 20),
+       InRange<uint32_t>("connections.max_connections", connections.max_connections(), 1, 1000000),
        InRange<uint32_t>("connections.max_streams_per_connection",
                          connections.max_streams_per_connection(), 1, 100000),
        InRange<uint64_t>("connections.max_transport_bytes", connections.max_transport_bytes(),

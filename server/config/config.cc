@@ -26,6 +26,7 @@ void Default(google::protobuf::Duration* field, bool present, int64_t seconds) {
 void CompleteConnections(v1::ConnectionsConfig& connections) {
   SYNTHVOL_DEFAULT(connections, max_request_bytes, 256 << 10);
   SYNTHVOL_DEFAULT(connections, max_metadata_bytes, 16 << 10);
+  SYNTHVOL_DEFAULT(connections, max_connections, 1000);
   SYNTHVOL_DEFAULT(connections, max_streams_per_connection, 256);
   SYNTHVOL_DEFAULT(connections, max_transport_bytes, 512 * kMiB);
   SYNTHVOL_DEFAULT_SECONDS(connections, max_idle, 300);

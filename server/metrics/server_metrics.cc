@@ -55,6 +55,15 @@ MetricFamily Gauge(const std::string& name, const std::string& help, double valu
   return family;
 }
 
+MetricFamily Counted(const std::string& name, const std::string& help, double value) {
+  MetricFamily family = GaugeFamily(name, help);
+  family.type = prometheus::MetricType::Counter;
+  prometheus::ClientMetric metric;
+  metric.counter.value = value;
+  family.metric.push_back(std::move(metric));
+  return family;
+}
+
 // Turns the sampler's values into families at each scrape.
 class SampledGauges final : public prometheus::Collectable {
  public:
@@ -81,6 +90,10 @@ class SampledGauges final : public prometheus::Collectable {
               s.backlog_seconds),
         Gauge("synthvol_workers_usable", "Workers that are neither stuck nor given up.",
               s.usable_workers),
+        Gauge("synthvol_open_connections", "Connections that are open.", s.connections),
+        Counted("synthvol_connections_refused_total",
+                "Connections closed at once because connections.max_connections were open.",
+                static_cast<double>(s.refused_connections)),
         Gauge("synthvol_open_streams", "Response streams that are open.", s.open_streams),
         Gauge("synthvol_resident_models", "Models in memory, summed over devices.",
               s.resident_models),

@@ -31,6 +31,8 @@ struct GaugeSample {
   double backlog_seconds = 0.0;
   uint32_t usable_workers = 0;
   uint32_t open_streams = 0;
+  uint32_t connections = 0;
+  uint64_t refused_connections = 0;
   uint32_t resident_models = 0;
   bool draining = false;
   std::vector<Device> devices;

@@ -49,7 +49,8 @@ grpc::ServerUnaryReactor* AdminService::Run(grpc::CallbackServerContext* context
                                             int64_t version, std::function<absl::Status()> work) {
   Call call = BeginCall(*context, method);
   call.request_id = NewRequestId();
-  call.model = model;
+  // It goes to the log before anybody has checked it.
+  if (IsName(model)) call.model = model;
   call.version = version;
   const absl::StatusOr<Caller> caller = context_->authenticator->Check(*context, kAdmin);
   if (!caller.ok()) return FinishUnary(*context, call, caller.status(), *context_->metrics);

@@ -10,6 +10,13 @@
 
 namespace synthvol::server {
 
+DeliveryService::DeliveryService(const ServiceContext* context, Destinations destinations)
+    : context_(context), destinations_(std::move(destinations)) {
+  for (const std::string& name : destinations_.Names()) {
+    senders_[name] = std::make_unique<Executor>(kSendersPerDestination);
+  }
+}
+
 grpc::ServerUnaryReactor* DeliveryService::ListDestinations(
     grpc::CallbackServerContext* context, const v1::ListDestinationsRequest* /*request*/,
     v1::ListDestinationsResponse* response) {
@@ -43,7 +50,8 @@ absl::Status DeliveryService::Start(const grpc::CallbackServerContext& context,
         "destination");
   }
   const TaskId id = context_->scheduler->NewTaskId();
-  auto task = std::make_shared<DeliveryTask>(context_, &destinations_, &senders_, id, call,
+  Executor* const senders = senders_.at(request->destination()).get();
+  auto task = std::make_shared<DeliveryTask>(context_, &destinations_, senders, id, call,
                                              std::move(planned->plan), request->destination(),
                                              planned->model, writer);
   return SubmitStream(*context_, id, DeadlineOf(context), task, writer);

@@ -4,7 +4,9 @@
 #ifndef SYNTHVOL_SERVER_RPC_DELIVERY_SERVICE_H_
 #define SYNTHVOL_SERVER_RPC_DELIVERY_SERVICE_H_
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "server/rpc/call.h"
 #include "server/rpc/destinations.h"
@@ -19,11 +21,10 @@ using DeliveryServiceBase = v1::DeliveryService::WithRawCallbackMethod_Deliver<
 
 class DeliveryService final : public DeliveryServiceBase {
  public:
-  // Volumes on their way to a PACS at once.
-  static constexpr int kSenders = 8;
+  // Volumes on their way to one destination at once.
+  static constexpr int kSendersPerDestination = 4;
 
-  DeliveryService(const ServiceContext* context, Destinations destinations)
-      : context_(context), destinations_(std::move(destinations)) {}
+  DeliveryService(const ServiceContext* context, Destinations destinations);
 
   grpc::ServerUnaryReactor* ListDestinations(grpc::CallbackServerContext* context,
                                              const v1::ListDestinationsRequest* request,
@@ -38,8 +39,8 @@ class DeliveryService final : public DeliveryServiceBase {
 
   const ServiceContext* const context_;
   const Destinations destinations_;
-  // Last: its threads end before what they use.
-  Executor senders_{kSenders};
+  // By destination: one that hangs holds up no other. Last: their threads end before what they use.
+  std::map<std::string, std::unique_ptr<Executor>> senders_;
 };
 
 }  // namespace synthvol::server

@@ -36,8 +36,10 @@ DeliveryTask::DeliveryTask(const ServiceContext* context, const Destinations* de
       next_volume_(plan_.start_volume) {}
 
 TaskSpec DeliveryTask::Spec(absl::Time deadline) const {
-  return MakeTaskSpec(id_, call_, plan_, *model_, EstimateVolumeBytes(plan_, model_->config.size),
-                      deadline);
+  const uint64_t volume_bytes = EstimateVolumeBytes(plan_, model_->config.size);
+  // The volume that is held back stands beside its instances.
+  const uint64_t bytes = IsHeld(*context_, *model_) ? 2 * volume_bytes : volume_bytes;
+  return MakeTaskSpec(id_, call_, plan_, *model_, bytes, deadline);
 }
 
 TurnResult DeliveryTask::Run(Turn& turn) {
@@ -45,9 +47,13 @@ TurnResult DeliveryTask::Run(Turn& turn) {
   bool device_fault = false;
   const absl::Status rendered = Render(turn, series, device_fault);
   if (!rendered.ok()) return {TurnResult::Next::kDone, rendered, device_fault};
-  senders_->Add([self = shared_from_this(), moved = std::move(series)]() mutable {
-    self->Send(std::move(moved));
-  });
+  {
+    absl::MutexLock lock(&mutex_);
+    // Nobody asks for it any more, and nobody counts its memory.
+    if (ended_) return {TurnResult::Next::kPark, absl::OkStatus()};
+    waiting_ = std::move(series);
+  }
+  senders_->Add([self = shared_from_this()] { self->Send(); });
   return {TurnResult::Next::kPark, absl::OkStatus()};
 }
 
@@ -82,7 +88,13 @@ absl::Status DeliveryTask::Render(Turn& turn, Series& series, bool& device_fault
   return rendered.status;
 }
 
-void DeliveryTask::Send(Series series) {
+void DeliveryTask::Send() {
+  Series series;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ended_) return;
+    series = std::move(waiting_);
+  }
   const absl::StatusOr<dicom::DeliveryProgress> sent = Store(series);
   if (!sent.ok()) {
     context_->scheduler->End(id_, PublicStatus(sent.status()));
@@ -186,9 +198,13 @@ absl::Status DeliveryTask::PublicStatus(const absl::Status& status) const {
 }
 
 void DeliveryTask::OnEnd(const absl::Status& status) {
+  Series dropped;
   {
     absl::MutexLock lock(&mutex_);
     ended_ = true;
+    // The queue in front of the senders may be long: the volume goes now, as its bytes are given
+    // back.
+    dropped = std::move(waiting_);
     if (delivery_ != nullptr) delivery_->Cancel();
   }
   writer_->Close(status);

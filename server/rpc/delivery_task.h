@@ -43,8 +43,8 @@ class DeliveryTask final : public Task, public std::enable_shared_from_this<Deli
   };
 
   absl::Status Render(Turn& turn, Series& series, bool& device_fault);
-  // Sends a volume and lets the scheduler go on; runs on a sender.
-  void Send(Series series) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Sends the volume that Run left and lets the scheduler go on; runs on a sender.
+  void Send() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<imaging::dicom::DeliveryProgress> Store(Series& series)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void Report(const Series& series, const imaging::dicom::DeliveryProgress& progress, bool ended,
@@ -68,6 +68,8 @@ class DeliveryTask final : public Task, public std::enable_shared_from_this<Deli
 
   absl::Mutex mutex_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  // Rendered and waiting for a sender.
+  Series waiting_ ABSL_GUARDED_BY(mutex_);
   imaging::dicom::Delivery* delivery_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 

@@ -89,6 +89,12 @@ v1::ListDestinationsResponse Destinations::List() const {
   return response;
 }
 
+std::vector<std::string> Destinations::Names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, config] : configs_) names.push_back(name);
+  return names;
+}
+
 absl::StatusOr<std::unique_ptr<dicom::Destination>> Destinations::Open(
     const std::string& name) const {
   const v1::DestinationConfig& config = configs_.at(name);

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "imaging/dicom/destination.h"
@@ -22,6 +23,7 @@ class Destinations {
 
   // Returns what callers may know: names and kinds, no addresses.
   v1::ListDestinationsResponse List() const;
+  std::vector<std::string> Names() const;
   bool Has(const std::string& name) const { return configs_.count(name) != 0; }
   // Makes a destination ready, reading its credential files afresh; does not connect.
   absl::StatusOr<std::unique_ptr<imaging::dicom::Destination>> Open(const std::string& name) const;

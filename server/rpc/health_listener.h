@@ -13,6 +13,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/rpc/listener.h"
 
 namespace synthvol::server {
 
@@ -31,6 +32,7 @@ class HealthListener {
 
   // Answers every other method with UNIMPLEMENTED; gRPC builds no server without a service.
   grpc::CallbackGenericService nothing_else_;
+  std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> server_;
 };
 

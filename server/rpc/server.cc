@@ -144,17 +144,23 @@ absl::Status Server::StartListening(const v1::ServerConfig& config) {
   grpc::ServerBuilder builder;
   SetReflection(config.reflection(), builder);
   SetConnectionLimits(config.connections(), builder);
-  // Otherwise two servers would share a port without a word.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddListeningPort(config.listen(), *credentials, &port_);
+  const v1::ConnectionsConfig& limits = config.connections();
+  auto listening = Listener::Open({.address = config.listen(),
+                                   .max_connections = limits.max_connections(),
+                                   .dead_peer_timeout = ToDuration(limits.keepalive_timeout())},
+                                  *credentials, builder);
+  if (!listening.ok()) {
+    return absl::UnavailableError(absl::StrCat("--listen ", config.listen(),
+                                               ": cannot listen there; is the port in use? (",
+                                               listening.status().message(), ")"));
+  }
+  listener_ = *std::move(listening);
   builder.RegisterService(synthesis_.get());
   builder.RegisterService(delivery_.get());
   builder.RegisterService(admin_.get());
   grpc_server_ = builder.BuildAndStart();
-  if (grpc_server_ == nullptr || port_ == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("--listen ", config.listen(), ": cannot listen there; is the port in use?"));
-  }
+  if (grpc_server_ == nullptr) return absl::InternalError("gRPC cannot be started");
+  listener_->Start();
   health_->Attach(grpc_server_->GetHealthCheckService());
   metrics_.SetSampler([this] { return Sample(); });
   if (config.metrics_listen() == "off") return absl::OkStatus();
@@ -171,6 +177,8 @@ GaugeSample Server::Sample() const {
   sample.expected_wait_seconds = absl::ToDoubleSeconds(snapshot.expected_wait);
   sample.backlog_seconds = absl::ToDoubleSeconds(snapshot.backlog);
   sample.usable_workers = static_cast<uint32_t>(scheduler_->UsableWorkers());
+  sample.connections = listener_->connections();
+  sample.refused_connections = listener_->refused();
   sample.open_streams = static_cast<uint32_t>(monitor_->open());
   sample.resident_models = static_cast<uint32_t>(registry_->ResidentModels());
   sample.draining = snapshot.draining;
@@ -205,6 +213,7 @@ void Server::Stop() {
                    "DRAINING"),
         absl::Seconds(1)));
   }
+  if (listener_ != nullptr) listener_->Stop();
   if (grpc_server_ != nullptr) {
     grpc_server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
     grpc_server_->Wait();

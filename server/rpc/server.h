@@ -17,6 +17,7 @@
 #include "server/rpc/delivery_service.h"
 #include "server/rpc/health.h"
 #include "server/rpc/health_listener.h"
+#include "server/rpc/listener.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/synthesis_service.h"
 #include "server/scheduling/scheduler.h"
@@ -40,7 +41,7 @@ class Server {
   void DrainAndStop(absl::Duration grace);
 
   // The port that was taken.
-  int port() const { return port_; }
+  int port() const { return listener_->port(); }
   ModelRegistry& registry() { return *registry_; }
   Scheduler& scheduler() { return *scheduler_; }
   const ServerMetrics& metrics() const { return metrics_; }
@@ -68,8 +69,8 @@ class Server {
   std::unique_ptr<DeliveryService> delivery_;
   std::unique_ptr<AdminService> admin_;
   std::unique_ptr<HealthListener> health_listener_;
+  std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> grpc_server_;
-  int port_ = 0;
 };
 
 }  // namespace synthvol::server

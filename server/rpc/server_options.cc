@@ -113,6 +113,9 @@ void SetConnectionLimits(const v1::ConnectionsConfig& limits, grpc::ServerBuilde
                              Milliseconds(limits.keepalive_timeout()));
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
                              Milliseconds(limits.handshake_timeout()));
+  // A few kilobytes may unpack to gigabytes, and gRPC measures a message after it has unpacked it.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   // Clients may ping as often as we do.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              Milliseconds(limits.keepalive_interval()) / 2);

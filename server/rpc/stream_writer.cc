@@ -5,10 +5,16 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "server/rpc/call.h"
 #include "server/rpc/grpc_status.h"
 #include "server/scheduling/annotated_status.h"
 
 namespace synthvol::server {
+namespace {
+
+constexpr absl::Duration kLeastDeadlineSlack = absl::Milliseconds(20);
+
+}  // namespace
 
 std::shared_ptr<StreamWriter> StreamWriter::Create(grpc::CallbackServerContext* context) {
   std::shared_ptr<StreamWriter> writer(new StreamWriter(context));
@@ -107,7 +113,7 @@ void StreamWriter::OnWriteDone(bool ok) {
       reserved = std::exchange(when_reserved_, nullptr);
     }
   }
-  if (!ok) return Gone(absl::CancelledError("the caller is gone"));
+  if (!ok) return Gone(WhyGone("the caller is gone"));
   Take(step);
   if (reserved) reserved();
 }
@@ -130,7 +136,16 @@ void StreamWriter::Gone(const absl::Status& why) {
   Take(step);
 }
 
-void StreamWriter::OnCancel() { Gone(absl::CancelledError("the caller cancelled")); }
+void StreamWriter::OnCancel() { Gone(WhyGone("the caller cancelled")); }
+
+absl::Status StreamWriter::WhyGone(const char* cancelled) const {
+  const absl::Time deadline = DeadlineOf(*context_);
+  const absl::Time now = absl::Now();
+  // The caller's own timer began before ours, and what gRPC told us of it was rounded up.
+  const absl::Duration early = std::max(kLeastDeadlineSlack, (deadline - begin_) / 50);
+  if (now + early < deadline) return absl::CancelledError(cancelled);
+  return WithReason(absl::DeadlineExceededError("the deadline passed"), "DEADLINE");
+}
 
 bool StreamWriter::EndIfStalledSince(absl::Time since) {
   {

@@ -27,6 +27,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace synthvol::server {
@@ -37,7 +38,7 @@ class StreamWriter final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   static std::shared_ptr<StreamWriter> Create(grpc::CallbackServerContext* context);
 
   // Sets what is called once when the caller is gone or has cancelled; at once when that is so
-  // already. It gets the reason: CANCELLED, or SLOW_READER's RESOURCE_EXHAUSTED.
+  // already. It gets the reason: CANCELLED, DEADLINE_EXCEEDED, or SLOW_READER's RESOURCE_EXHAUSTED.
   void SetOnGone(std::function<void(const absl::Status&)> on_gone);
 
   // Appends a message. Without effect after Close.
@@ -60,15 +61,19 @@ class StreamWriter final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override;
 
  private:
-  explicit StreamWriter(grpc::CallbackServerContext* context) : context_(context) {}
+  explicit StreamWriter(grpc::CallbackServerContext* context)
+      : context_(context), begin_(absl::Now()) {}
 
   // What to do with gRPC after the lock is released: it may call back at once.
   enum class Step { kNothing, kWrite, kFinish };
   Step NextStep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Take(Step step) ABSL_LOCKS_EXCLUDED(mutex_);
   void Gone(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Says why the caller is gone: its deadline reaches us as a cancellation too.
+  absl::Status WhyGone(const char* cancelled) const;
 
   grpc::CallbackServerContext* const context_;
+  const absl::Time begin_;
   // The message that gRPC is sending; touched only between kWrite and OnWriteDone.
   grpc::ByteBuffer current_;
 

@@ -136,7 +136,16 @@ absl::Status Scheduler::CheckAdmission(const TaskSpec& spec, Tenant& tenant, abs
                      absl::StrCat("the queue is full: ", open_.size(), " requests are open"),
                      DrainTime());
   }
-  if (bytes_ + spec.bytes > options_.max_bytes) {
+  if (spec.bytes > options_.max_bytes) {
+    // No time to retry after: waiting will not make it smaller.
+    return WithQuotaSubject(
+        WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                       "the request needs ", spec.bytes, " bytes of memory; ", options_.max_bytes,
+                       " is all that open requests may hold")),
+                   "REQUEST_BYTES"),
+        "queue:bytes");
+  }
+  if (spec.bytes > options_.max_bytes - bytes_) {
     return Exhausted("QUEUE_BYTES", "queue:bytes",
                      absl::StrCat("the memory for open requests is used up: this one needs ",
                                   spec.bytes, " bytes, ", options_.max_bytes - bytes_, " are free"),

@@ -64,15 +64,15 @@ TEST(DestinationTest, RefusesBadConfigurations) {
   });
 }
 
-// A port that takes connections and never says a word.
+// A port that takes connections, `backlog` of them, and never says a word.
 class SilentPort {
  public:
-  SilentPort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit SilentPort(int backlog = 16) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof(address);
-    if (bind(fd_, reinterpret_cast<sockaddr*>(&address), size) == 0 && listen(fd_, 16) == 0 &&
+    if (bind(fd_, reinterpret_cast<sockaddr*>(&address), size) == 0 && listen(fd_, backlog) == 0 &&
         getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) == 0) {
       port_ = ntohs(address.sin_port);
     }
@@ -141,8 +141,8 @@ TEST_P(SilentPeerTest, CancelEndsStoreAndFinish) {
   auto destination = Destination::Create(Config({.max_attempts = 100,
                                                  .initial_backoff = absl::Seconds(3000),
                                                  .max_backoff = absl::Seconds(3000),
-                                                 .connect_timeout = absl::Seconds(1),
-                                                 .response_timeout = absl::Seconds(2)}));
+                                                 .connect_timeout = absl::Hours(1),
+                                                 .response_timeout = absl::Hours(1)}));
   ASSERT_TRUE(destination.ok());
   auto delivery = (*destination)->Begin(nullptr);
   ASSERT_TRUE(delivery.ok());
@@ -167,6 +167,46 @@ TEST_P(SilentPeerTest, DestroyingWithoutFinishIsFine) {
   auto delivery = (*destination)->Begin(nullptr);
   ASSERT_TRUE(delivery.ok());
   EXPECT_TRUE((*delivery)->Store(Instances()[0]).ok());
+}
+
+// Connects to a port without waiting for the outcome.
+class Knock {
+ public:
+  explicit Knock(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  }
+  ~Knock() { close(fd_); }
+  Knock(const Knock&) = delete;
+  Knock& operator=(const Knock&) = delete;
+
+ private:
+  const int fd_;
+};
+
+TEST(UnreachablePeerTest, CancelEndsAConnectionThatNeverComes) {
+  const SilentPort port(/*backlog=*/0);
+  // With its backlog full, Linux drops what else knocks: the address is as good as a black hole.
+  const Knock first(port.port());
+  const Knock second(port.port());
+  auto config = ParseDestination(absl::StrCat("PACS@127.0.0.1:", port.port()));
+  ASSERT_TRUE(config.ok());
+  config->retry.connect_timeout = absl::Hours(1);
+  auto destination = Destination::Create(*config);
+  ASSERT_TRUE(destination.ok());
+  auto delivery = (*destination)->Begin(nullptr);
+  ASSERT_TRUE(delivery.ok());
+  ASSERT_TRUE((*delivery)->Store(Instances()[0]).ok());
+  std::thread canceller([&] {
+    absl::SleepFor(absl::Milliseconds(300));
+    (*delivery)->Cancel();
+  });
+  const absl::Status status = (*delivery)->Finish().status();
+  canceller.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
 }
 
 INSTANTIATE_TEST_SUITE_P(BothKinds, SilentPeerTest, testing::Bool(),

@@ -11,31 +11,12 @@ import socket
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from server_process import BIN, DEPS, Api, ServerProcess, write_model
-
-
-@pytest.fixture(scope="module")
-def api() -> Api:
-    return Api()
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(repository) as running:
-        yield running
 
 
 def run_server(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -119,6 +100,24 @@ def test_a_call_is_logged_with_its_ids_and_nothing_else(api: Api, repository: Pa
         assert line["trace_id"] == trace
         assert line["tenant"] == "anonymous"
         assert "very-secret" not in json.dumps(server.log)
+
+
+def test_what_a_stranger_sends_does_not_fill_the_log(api: Api, repository: Path, tmp_path: Path) -> None:
+    from synthvol.v1 import admin_pb2, admin_pb2_grpc
+
+    (tmp_path / "tokens.json").write_text('{"tokens": []}')
+    with ServerProcess(repository, "--token-file", str(tmp_path / "tokens.json")) as server:
+        stub = admin_pb2_grpc.AdminServiceStub(grpc.insecure_channel(server.target))
+        name = 'x", "level": "error\n' * 5000
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.LoadModel(admin_pb2.LoadModelRequest(name=name, version=1), timeout=60)
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        with pytest.raises(grpc.RpcError):
+            volume_bytes(api.stub(server).Synthesize(api.request(1, request_id=name), timeout=60))
+        assert server.stop() == 0
+        calls = [line for line in server.log if line["event"] == "call"]
+        assert [line["reason"] for line in calls] == ["BAD_CREDENTIALS"] * 2
+        assert all(len(json.dumps(line)) < 1000 for line in calls)
 
 
 BAD_STARTS = [

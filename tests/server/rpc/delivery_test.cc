@@ -41,13 +41,23 @@ class Port {
   }
   ~Port() { close(socket_); }
   uint32_t number() const { return number_; }
-  // Waits until somebody has connected, and leaves them without an answer.
-  bool AwaitPeer() { return accept(socket_, nullptr, nullptr) >= 0; }
+  // Waits until somebody has connected, and leaves them without an answer. Returns their socket.
+  int AwaitPeer() { return accept(socket_, nullptr, nullptr); }
 
  private:
   const int socket_;
   uint32_t number_ = 0;
 };
+
+// Returns whether the other end has closed a connection, without waiting for it.
+bool HasHungUp(int socket) {
+  char bytes[4096];
+  ssize_t got = 0;
+  do {
+    got = recv(socket, bytes, sizeof(bytes), MSG_DONTWAIT);
+  } while (got > 0);
+  return got == 0;
+}
 
 void AddCStore(v1::ServerConfig& config, const std::string& name, uint32_t port) {
   v1::DestinationConfig& destination = *config.add_destinations();
@@ -181,12 +191,37 @@ TEST_F(DeliveryTest, LeavingAndDeadlinesEndDeliveriesThatHang) {
   limited.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
   const auto left = server_.delivery().Deliver(&leaving, PlainDelivery("mute"));
   const auto expired = server_.delivery().Deliver(&limited, PlainDelivery("mute"));
-  ASSERT_TRUE(mute_.AwaitPeer());
+  const int peer = mute_.AwaitPeer();
+  const int other = mute_.AwaitPeer();
+  ASSERT_TRUE(peer >= 0 && other >= 0);
   // The only worker is free while deliveries wait for their destination.
   EXPECT_TRUE(Synthesize(server_.synthesis(), PlainRequest()).status.ok());
   leaving.TryCancel();
   EXPECT_EQ(left->Finish().error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(expired->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  // The first one's sender did not sit out the time that a destination has for its answer.
+  EXPECT_TRUE(HasHungUp(peer) || HasHungUp(other));
+  ExpectIdle();
+  close(peer);
+  close(other);
+}
+
+TEST_F(DeliveryTest, ADestinationThatHangsHoldsUpNoOther) {
+  // More than any number of threads that would be kept for deliveries.
+  constexpr int kHanging = 40;
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::DeliverResponse>>> readers;
+  for (int i = 0; i < kHanging; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(server_.delivery().Deliver(contexts.back().get(), PlainDelivery("mute")));
+  }
+  while (server_.server().scheduler().Snapshot().parked < kHanging) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_EQ(Deliver(PlainDelivery("gone")).error_code(), grpc::StatusCode::UNAVAILABLE);
+  // The others still hang: the answer did not wait for them.
+  EXPECT_EQ(server_.server().scheduler().Snapshot().parked, static_cast<uint32_t>(kHanging));
+  for (const auto& context : contexts) context->TryCancel();
   ExpectIdle();
 }
 

@@ -192,6 +192,19 @@ TEST_F(HostileBytesTest, AMessageOverTheLimitIsRefusedUnread) {
   EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
 }
 
+TEST_F(HostileBytesTest, AMessageThatUnpacksToManyTimesItsSizeIsNotUnpacked) {
+  v1::SynthesizeRequest request = PlainRequest();
+  // 64 MB of zeros: a few dozen kilobytes on the wire, far under the limit of a message.
+  request.mutable_latent()->mutable_values()->Resize(16000000, 0.0F);
+  for (const auto algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+    grpc::ClientContext context;
+    context.set_compression_algorithm(algorithm);
+    const Received received = Synthesize(server_.synthesis(), request, &context);
+    EXPECT_EQ(received.status.error_code(), StatusCode::UNIMPLEMENTED)
+        << received.status.error_message();
+  }
+}
+
 TEST_F(HostileBytesTest, AnUnknownMethodIsUnimplemented) {
   EXPECT_EQ(Send("/synthvol.v1.SynthesisService/Erase", "").error_code(),
             StatusCode::UNIMPLEMENTED);

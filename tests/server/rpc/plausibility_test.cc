@@ -195,6 +195,34 @@ TEST_F(PlausibilityTest, AModelWithoutRangesSaysSo) {
   EXPECT_TRUE(received.volumes[0] == first_);
 }
 
+TEST(PlausibilityMemoryTest, AdmissionCountsTheVolumeThatADeliveryHoldsBack) {
+  for (const bool gate : {false, true}) {
+    TestServer server(
+        [gate](v1::ServerConfig& config) {
+          config.mutable_plausibility()->set_mode(gate ? "tag" : "off");
+          // Room for the instances of one volume of 64 a side, not for the volume beside them.
+          config.mutable_queue()->set_max_bytes(1 << 20);
+          v1::DestinationConfig& destination = *config.add_destinations();
+          destination.set_name("nobody");
+          destination.mutable_c_store()->set_host("127.0.0.1");
+          destination.mutable_c_store()->set_port(1);
+          destination.mutable_c_store()->set_called_ae_title("NOBODY");
+        },
+        ModelWith(MeanBetween(-1024, 600)));
+    v1::DeliverRequest request;
+    request.mutable_model()->set_name("tiny");
+    request.set_seed(kSeed);
+    request.set_count(1);
+    request.set_destination("nobody");
+    grpc::ClientContext context;
+    const auto reader = server.delivery().Deliver(&context, request);
+    v1::DeliverResponse response;
+    while (reader->Read(&response)) {
+    }
+    EXPECT_EQ(ReasonOfGrpc(reader->Finish()), gate ? "REQUEST_BYTES" : "DESTINATION_UNAVAILABLE");
+  }
+}
+
 TEST(PlausibilityLoadTest, RangesThatCannotBeReadRefuseTheModel) {
   TestServer server(Gate("tag"), ModelWith(R"({"format":2})"));
   grpc::ClientContext context;

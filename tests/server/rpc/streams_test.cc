@@ -233,6 +233,31 @@ TEST_F(StreamsTest, ADeadlineEndsARunningCall) {
   ExpectIdle(server_);
 }
 
+TEST_F(StreamsTest, WhatExpiresIsNotCalledCancelled) {
+  // The caller's timer and ours race for each of these; whoever wins, operators must see deadlines.
+  constexpr int kCalls = 30;
+  const Scheduler& scheduler = server_.server().scheduler();
+  for (int i = 0; i < kCalls; ++i) {
+    // Behind another call, a deadline that cannot be met would be refused at once.
+    ASSERT_TRUE(Eventually(
+        [&] { return scheduler.Snapshot().workers.at(0).state == WorkerState::kIdle; }));
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(60));
+    const grpc::Status status =
+        Synthesize(server_.synthesis(), PlainRequest(1, 1000), &context).status;
+    EXPECT_EQ(status.error_code(), StatusCode::DEADLINE_EXCEEDED);
+  }
+  ExpectIdle(server_);
+  const auto ended = [this] {
+    uint64_t calls = 0;
+    for (const auto& [code, count] : server_.server().metrics().EndedByCode()) calls += count;
+    return calls;
+  };
+  EXPECT_TRUE(Eventually([&] { return ended() >= kCalls; }));
+  EXPECT_THAT(server_.server().metrics().EndedByCode(),
+              ::testing::ElementsAre(::testing::Pair("DEADLINE_EXCEEDED", kCalls)));
+}
+
 TEST(QueueTest, WaitingCallsExpireAndCancelWithoutAWorker) {
   TestServer server([](v1::ServerConfig& config) { config.mutable_queue()->set_max_requests(3); });
   // Occupies the only worker; nobody reads, but the volumes fit into its buffer.
@@ -286,7 +311,7 @@ TEST(SlowReaderTest, ManyOfThemDoNotHoldUpAFastOne) {
     // None is cut off before the last one has stopped reading.
     config.mutable_streams()->mutable_slow_reader_timeout()->set_seconds(3600);
   });
-  constexpr int kSlow = 50;
+  constexpr int kSlow = 200;
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReader<v1::SynthesizeResponse>>> readers;
   for (int i = 0; i < kSlow; ++i) {
@@ -296,9 +321,13 @@ TEST(SlowReaderTest, ManyOfThemDoNotHoldUpAFastOne) {
   while (server.server().scheduler().Snapshot().parked < kSlow) {
     absl::SleepFor(absl::Milliseconds(5));
   }
-  const auto channel = server.NewChannel();
-  const auto fast = v1::SynthesisService::NewStub(channel);
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(Synthesize(*fast, PlainRequest(i)).status.ok());
+  EXPECT_LE(server.server().scheduler().Snapshot().bytes, uint64_t{kSlow} << 20);
+  // On a connection of its own, and beside the slow ones on theirs.
+  const auto alone = v1::SynthesisService::NewStub(server.NewChannel());
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(Synthesize(*alone, PlainRequest(i)).status.ok());
+    EXPECT_TRUE(Synthesize(server.synthesis(), PlainRequest(i)).status.ok());
+  }
   EXPECT_EQ(server.server().scheduler().Snapshot().parked, static_cast<uint32_t>(kSlow));
   for (const auto& context : contexts) context->TryCancel();
   ExpectIdle(server);

@@ -136,7 +136,21 @@ TEST(SchedulerTest, BytesAreBoundedAndComeBack) {
   Scheduler scheduler(std::move(options));
   TaskSpec big = Spec(scheduler);
   big.bytes = 1001;
-  EXPECT_EQ(ReasonOf(scheduler.Submit(big, Quick()).status()), "QUEUE_BYTES");
+  // It will never fit, so there is no time to come back at.
+  const absl::Status never = scheduler.Submit(big, Quick()).status();
+  EXPECT_EQ(ReasonOf(never), "REQUEST_BYTES");
+  EXPECT_EQ(QuotaSubjectOf(never), "queue:bytes");
+  EXPECT_FALSE(RetryAfterOf(never).has_value());
+  TaskSpec holding = Spec(scheduler);
+  holding.bytes = 900;
+  const auto park = [](Turn&) { return TurnResult{TurnResult::Next::kPark, absl::OkStatus()}; };
+  ASSERT_TRUE(scheduler.Submit(holding, std::make_shared<TestTask>(park)).ok());
+  TaskSpec next = Spec(scheduler);
+  next.bytes = 101;
+  const absl::Status later = scheduler.Submit(next, Quick()).status();
+  EXPECT_EQ(ReasonOf(later), "QUEUE_BYTES");
+  EXPECT_TRUE(RetryAfterOf(later).has_value());
+  scheduler.End(holding.id, absl::CancelledError("test"));
   for (int i = 0; i < 5; ++i) {
     TaskSpec spec = Spec(scheduler);
     spec.bytes = 1000;
