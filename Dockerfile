@@ -40,12 +40,15 @@ ARG WITHOUT_CCACHE=""
 ENV LANG=C.UTF-8
 WORKDIR ${SOURCE_FOLDER}
 COPY . .
-# The cache mount makes a second build compile only what changed. Several targets are several words.
+# The cache mount makes a second build compile only what changed. Several targets are several words. The prefix maps keep the
+# build's folders out of messages: __FILE__ is "./model/..." wherever the sources stand and whether or not ccache made paths
+# relative to the build folder.
 # hadolint ignore=SC2086
 RUN --mount=type=cache,id=synthvol-ccache,target=/root/.cache/ccache \
     if [ -n "${WITHOUT_CCACHE}" ]; then export CCACHE_DISABLE=1; fi && \
     cmake --preset release -DSYNTHVOL_DEPS_DIR="${SYNTHVOL_DEPS_DIR}" -DSYNTHVOL_TESTS=OFF -DSYNTHVOL_BENCHMARKS=OFF \
-      -DSYNTHVOL_COMMIT="${SYNTHVOL_COMMIT}" && \
+      -DSYNTHVOL_COMMIT="${SYNTHVOL_COMMIT}" \
+      -DCMAKE_CXX_FLAGS="-ffile-prefix-map=../..=. -ffile-prefix-map=${SOURCE_FOLDER}=. -ffile-prefix-map=${SOURCE_FOLDER}/build/release/=" && \
     cmake --build --preset release ${BUILD_JOBS:+-j "${BUILD_JOBS}"} --target ${BUILD_TARGETS}
 
 # --- root file systems: one stage each, so that a target builds only its own --------------------------
