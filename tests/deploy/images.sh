@@ -39,6 +39,10 @@ if ! b images -q docker.io/library/debian:bookworm-slim >/dev/null 2>&1; then
 fi
 # pip of the build asks where this machine's pip asks.
 mounts=(--volume /etc/ssl/certs/ca-certificates.crt:/host-ca.crt:ro --volume "$work/pip.conf:/etc/pip.conf:ro")
+# What this machine has compiled already need not be compiled again.
+cached=()
+ccache_folder=${CCACHE_DIR:-$HOME/.cache/ccache}
+if [ -d "$ccache_folder" ]; then mounts+=(--volume "$ccache_folder:/host-ccache"); cached=(--build-arg CCACHE_FOLDER=/host-ccache); fi
 printf '[global]\ncert = /host-ca.crt\ntimeout = 180\n' >"$work/pip.conf"
 
 tag_of() {
@@ -59,7 +63,7 @@ build() {
   # --label: buildah 1.28 takes a cached LABEL for a new one when only the argument in it has changed.
   b bud --format docker --layers --isolation chroot --pull-never "${mounts[@]}" --build-arg "SYNTHVOL_COMMIT=$commit" \
     --label "org.opencontainers.image.revision=$commit" \
-    --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=$programs" --target "$target" --tag "$tag" "$@" . \
+    "${cached[@]}" --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=$programs" --target "$target" --tag "$tag" "$@" . \
     >"$store/$target.log" 2>&1 || { tail -n 20 "$store/$target.log" >&2; fail "build of $target; the whole log is $store/$target.log"; }
 }
 # Mounts an image's root and prints where.
