@@ -63,6 +63,11 @@ M
   go mod tidy
   nice -n 19 go build -trimpath -ldflags "-s -w" -o "$GOBIN/coredns" .
 fi
+# Image volumes want a newer containerd than Debian's.
+if [ ! -x "$K8S_ROOT/containerd2/bin/containerd-shim-runc-v2" ]; then
+  (cd /tmp && GOBIN=$K8S_ROOT/containerd2/bin nice -n 19 go install -trimpath -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=v2.1.4" \
+    github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2}@v2.1.4)
+fi
 if [ ! -x "$GOBIN/rclone" ]; then
   # Of rclone's some seventy backends the two that a copy out of a bucket takes.
   mkdir -p "$K8S_ROOT/src/rclone"
