@@ -33,19 +33,25 @@ ARG BUILD_JOBS=""
 # "synthvol-server synthvol-random-model" is enough for server-cpu and much quicker.
 ARG BUILD_TARGETS=all
 # Where the sources stand and whether ccache may answer: neither changes a byte of what comes out, which
-# tests/deploy/images.sh proves by changing both.
-ARG SOURCE_FOLDER=/work/synthvol
+# tests/deploy/images.sh proves by changing both. CCACHE_FOLDER may be a developer's cache, brought in by --volume.
+ARG SOURCE_FOLDER=/work/main
 ARG WITHOUT_CCACHE=""
+ARG CCACHE_FOLDER=/root/.cache/ccache
 # A part of ccache's key: the same as on a developer's machine.
 ENV LANG=C.UTF-8
 WORKDIR ${SOURCE_FOLDER}
 COPY . .
 # The cache mount makes a second build compile only what changed. Several targets are several words.
+# ccache makes paths relative to the build folder; the prefix maps say the same of a build without it, so that __FILE__ in a
+# message is one and the same. Library paths would be as long as the folder's name: collect_runtime.py sets them.
 # hadolint ignore=SC2086
 RUN --mount=type=cache,id=synthvol-ccache,target=/root/.cache/ccache \
+    export CCACHE_DIR="${CCACHE_FOLDER}" CCACHE_IGNOREOPTIONS="-ffile-prefix-map=*" && \
     if [ -n "${WITHOUT_CCACHE}" ]; then export CCACHE_DISABLE=1; fi && \
-    cmake --preset release -DSYNTHVOL_DEPS_DIR="${SYNTHVOL_DEPS_DIR}" -DSYNTHVOL_TESTS=OFF -DSYNTHVOL_BENCHMARKS=OFF \
-      -DSYNTHVOL_COMMIT="${SYNTHVOL_COMMIT}" && \
+    ln -s "${SYNTHVOL_DEPS_DIR}" .deps && \
+    cmake --preset release -DSYNTHVOL_DEPS_DIR="${SOURCE_FOLDER}/.deps" -DSYNTHVOL_TESTS=OFF -DSYNTHVOL_BENCHMARKS=OFF \
+      -DSYNTHVOL_COMMIT="${SYNTHVOL_COMMIT}" -DCMAKE_SKIP_RPATH=ON \
+      -DCMAKE_CXX_FLAGS="-ffile-prefix-map=${SOURCE_FOLDER}=../.. -ffile-prefix-map=${SOURCE_FOLDER}/build/release/=" && \
     cmake --build --preset release ${BUILD_JOBS:+-j "${BUILD_JOBS}"} --target ${BUILD_TARGETS}
 
 # --- root file systems: one stage each, so that a target builds only its own --------------------------

@@ -106,6 +106,13 @@ helm install bulk "$chart" --namespace "$namespace" --set replicaCount=0 --set b
 job=$(k get jobs -l app.kubernetes.io/instance=bulk -o 'jsonpath={.items[0].metadata.name}')
 k wait --for=condition=Complete "job/$job" --timeout=300s >/dev/null
 expect 0-4 k get job "$job" -o 'jsonpath={.status.completedIndexes}'
+# A Job's template cannot be changed: what changes it makes another Job, here another user; nothing else does.
+bulk=(--namespace "$namespace" --set replicaCount=0 --set bulk.enabled=true --set bulk.outputClaim=datasets --set bulk.shards=5)
+bulk_jobs() { k get jobs -l app.kubernetes.io/instance=bulk -o 'jsonpath={.items[*].metadata.name}'; }
+helm upgrade bulk "$chart" "${bulk[@]}" --set bulk.parallelism=1 >/dev/null
+expect "$job" bulk_jobs
+helm upgrade bulk "$chart" "${bulk[@]}" --set securityUser=1001 >"$K8S_RUN/bulk" 2>&1 || { cat "$K8S_RUN/bulk"; fail "upgrade of a bulk release"; }
+[ "$(bulk_jobs)" != "$job" ] || fail "the Job kept its name"
 
 step "uninstall leaves nothing"
 helm uninstall demo bulk --namespace "$namespace" --wait >/dev/null

@@ -39,6 +39,10 @@ if ! b images -q docker.io/library/debian:bookworm-slim >/dev/null 2>&1; then
 fi
 # pip of the build asks where this machine's pip asks.
 mounts=(--volume /etc/ssl/certs/ca-certificates.crt:/host-ca.crt:ro --volume "$work/pip.conf:/etc/pip.conf:ro")
+# What this machine has compiled already need not be compiled again.
+cached=()
+ccache_folder=${CCACHE_DIR:-$HOME/.cache/ccache}
+if [ -d "$ccache_folder" ]; then mounts+=(--volume "$ccache_folder:/host-ccache"); cached=(--build-arg CCACHE_FOLDER=/host-ccache); fi
 printf '[global]\ncert = /host-ca.crt\ntimeout = 180\n' >"$work/pip.conf"
 
 tag_of() {
@@ -59,7 +63,7 @@ build() {
   # --label: buildah 1.28 takes a cached LABEL for a new one when only the argument in it has changed.
   b bud --format docker --layers --isolation chroot --pull-never "${mounts[@]}" --build-arg "SYNTHVOL_COMMIT=$commit" \
     --label "org.opencontainers.image.revision=$commit" \
-    --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=$programs" --target "$target" --tag "$tag" "$@" . \
+    "${cached[@]}" --build-arg BUILD_JOBS=2 --build-arg "BUILD_TARGETS=$programs" --target "$target" --tag "$tag" "$@" . \
     >"$store/$target.log" 2>&1 || { tail -n 20 "$store/$target.log" >&2; fail "build of $target; the whole log is $store/$target.log"; }
 }
 # Mounts an image's root and prints where.
@@ -131,6 +135,30 @@ grep -q 'Read-only file system' "$work/refused" || fail "expected a read-only ro
 kill "$server_pid"
 wait "$server_pid"
 server_pid=
+
+# What a CUDA image can show without a GPU: its programs start as that user on that root, and name what is missing.
+# refuses TREE PATTERN COMMAND...: the command fails with a message that matches.
+refuses() {
+  local tree=$1 pattern=$2
+  shift 2
+  if inside "$tree" "$@" >"$work/refused" 2>&1; then fail "without a GPU this succeeded: $*"; fi
+  grep -E "$pattern" "$work/refused" || fail "expected '$pattern' of $*, got: $(tail -n 3 "$work/refused")"
+}
+case " $wanted " in *" server-cuda "*)
+  tree=$(mount_image "$(tag_of server-cuda)")
+  inside "$tree" /usr/bin/synthvol-server --version
+  refuses "$tree" "device 'cuda': this machine has 0 GPUs" /usr/bin/synthvol-server --model-repository=/models --listen=127.0.0.1:0 --metrics=off --device=cuda
+esac
+case " $wanted " in *" trainer-cuda "*)
+  tree=$(mount_image "$(tag_of trainer-cuda)")
+  for program in train prepare export eval; do inside "$tree" "/usr/bin/synthvol-$program" --help >/dev/null; done
+  inside "$tree" /usr/bin/synthvol-train --version
+  inside "$tree" /usr/bin/synthvol-prepare --phantom=2 --size=64 --output=/tmp/out/prepared >/dev/null
+  refuses "$tree" 'device cuda: this machine has 0 usable GPU' /usr/bin/synthvol-train --data=/tmp/out/prepared --output=/tmp/out/run --size=64 --device=cuda --iterations=1
+  # The same training on the CPU.
+  inside "$tree" /usr/bin/synthvol-train --data=/tmp/out/prepared --output=/tmp/out/run --size=64 --channels=8 --latent-dim=64 --batch-size=2 \
+    --iterations=1 --device=cpu >/dev/null
+esac
 if [ "${SYNTHVOL_REPRODUCE:-0}" = 1 ]; then
   tag=$(tag_of server-cpu)
   list_files "$(mount_image "$tag")" >"$work/first.files"

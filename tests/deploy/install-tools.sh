@@ -27,7 +27,7 @@ wrapped() {
   mkdir -p "$K8S_ROOT/src/$program"
   (
     cd "$K8S_ROOT/src/$program"
-    printf 'module wrapped\ngo 1.24.0\n%s\n' "$requirements" >go.mod
+    printf 'module wrapped\ngo 1.25.0\n%s\n' "$requirements" >go.mod
     printf '//go:build tools\npackage wrapped\nimport _ "%s"\n' "$package" >tools.go
     go mod tidy
     nice -n 19 go build -trimpath -ldflags "-s -w $flags" -o "$GOBIN/$program" "$package"
@@ -41,6 +41,8 @@ exclude (
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2
 )" "-X github.com/docker/compose/v2/internal.Version=v2.39.4"
+wrapped kube-router github.com/cloudnativelabs/kube-router/v2/cmd/kube-router "require github.com/cloudnativelabs/kube-router/v2 v2.1.0"
+wrapped versitygw github.com/versity/versitygw/cmd/versitygw "require github.com/versity/versitygw v1.8.0"
 if [ ! -x "$GOBIN/coredns" ]; then
   # Only the plugins that the node's configuration names: the stock program brings every cloud's libraries.
   mkdir -p "$K8S_ROOT/src/coredns"
@@ -60,6 +62,31 @@ func main() { coremain.Run() }
 M
   go mod tidy
   nice -n 19 go build -trimpath -ldflags "-s -w" -o "$GOBIN/coredns" .
+fi
+# Image volumes want a newer containerd than Debian's.
+if [ ! -x "$K8S_ROOT/containerd2/bin/containerd-shim-runc-v2" ]; then
+  (cd /tmp && GOBIN=$K8S_ROOT/containerd2/bin nice -n 19 go install -trimpath -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=v2.1.4" \
+    github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2}@v2.1.4)
+fi
+if [ ! -x "$GOBIN/rclone" ]; then
+  # Of rclone's some seventy backends the two that a copy out of a bucket takes.
+  mkdir -p "$K8S_ROOT/src/rclone"
+  cd "$K8S_ROOT/src/rclone"
+  printf 'module wrapped\ngo 1.24.0\nrequire github.com/rclone/rclone v1.68.2\n' >go.mod
+  cat >main.go <<'M'
+package main
+
+import (
+	_ "github.com/rclone/rclone/backend/local"
+	_ "github.com/rclone/rclone/backend/s3"
+	"github.com/rclone/rclone/cmd"
+	_ "github.com/rclone/rclone/cmd/copy"
+)
+
+func main() { cmd.Main() }
+M
+  go mod tidy
+  nice -n 19 go build -trimpath -ldflags "-s -w" -o "$GOBIN/rclone" .
 fi
 
 # module PATH@VERSION: downloads a Go module and prints its folder.

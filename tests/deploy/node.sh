@@ -1,67 +1,21 @@
 #!/usr/bin/env bash
 # Runs the chart on one real node (shared/k8s/node.sh: containerd, kubelet, kube-proxy, CoreDNS in a private network
 # namespace) from the images that tests/deploy/images.sh built: gRPC probes, helm test, a rolling update under load
-# without a failed request, a pod killed in mid-volume and resumed, TLS with the probes still green, and the HPA reading
-# the queue's metric by way of a real Prometheus and prometheus-adapter.
+# without a failed request, a pod killed in mid-volume and resumed, TLS with the probes still green, and the HPA adding and
+# removing pods by the queue's metric, by way of a real Prometheus and prometheus-adapter.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-export K8S_ROOT=${K8S_ROOT:-$HOME/.cache/synthvol-k8s}
-shared=${SYNTHVOL_SHARED_DIR:-$PWD/../shared}
-export K8S_BIN=$K8S_ROOT/bin K8S_RUN=$K8S_ROOT/run-real
-[ -x "$shared/k8s/node.sh" ] || { echo "skipped: no $shared/k8s/node.sh"; exit 77; }
-for tool in kubelet kube-proxy helm coredns prometheus-adapter; do
-  [ -x "$K8S_BIN/$tool" ] || { echo "skipped: no $K8S_BIN/$tool; scripts/test-kubernetes tools builds it"; exit 77; }
-done
-for tool in containerd runc conntrack iptables prometheus; do
-  command -v "$tool" >/dev/null || { echo "skipped: no $tool (apt-get install containerd runc containernetworking-plugins iptables conntrack prometheus)"; exit 77; }
-done
-for image in server-cpu client; do
-  [ -f "$K8S_ROOT/images/$image.tar" ] || { echo "skipped: no $K8S_ROOT/images/$image.tar; run scripts/test-kubernetes images"; exit 77; }
-done
-PATH=$K8S_BIN:$PATH
-export KUBECONFIG=$K8S_RUN/kubeconfig HELM_CACHE_HOME=$K8S_RUN/helm HELM_CONFIG_HOME=$K8S_RUN/helm HELM_DATA_HOME=$K8S_RUN/helm
-node() { "$shared/k8s/node.sh" "$@"; }
-work=$(mktemp -d)
-started=()
-cleanup() {
-  touch "$work/stop"
-  [ ${#started[@]} -eq 0 ] || kill "${started[@]}" 2>/dev/null || true
-  wait
-  node down
-  rm -rf "$work"
-}
-trap cleanup EXIT
-namespace=synthvol
-k() { node run kubectl --namespace "$namespace" "$@"; }
-h() { node run helm --namespace "$namespace" "$@"; }
-step() { printf '== %s\n' "$*"; }
-fail() { printf 'FAIL %s\n' "$*" >&2; k get pods -o wide >&2 || true; k get events --sort-by=.lastTimestamp >&2 | tail -n 15 || true; exit 1; }
-# until_true SECONDS COMMAND...: waits until the command succeeds.
-until_true() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || return 1; sleep .5; done; }
-server_pods() { k get pods -l app.kubernetes.io/component=server --field-selector=status.phase=Running "$@"; }
+# shellcheck source=tests/deploy/real-node.bash
+. "$(dirname "$0")/real-node.bash"
+needs prometheus-adapter
+command -v prometheus >/dev/null || { echo "skipped: no prometheus (apt-get install prometheus)"; exit 77; }
 restarts() { k get pods -l app.kubernetes.io/component=server -o 'jsonpath={range .items[*]}{.status.containerStatuses[0].restartCount}{"\n"}{end}' | awk '{n += $1} END {print n + 0}'; }
 
 step "node up"
-# The sandbox image: one static program that waits.
-if [ ! -f "$K8S_ROOT/images/pause.tar" ]; then
-  cc -static -Os -o "$work/pause" "$shared/k8s/pause.c"
-  printf 'FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n' >"$work/Dockerfile"
-  buildah --root "$K8S_ROOT/images/store/root" --runroot "$K8S_ROOT/images/store/run" --storage-driver overlay bud --quiet --isolation chroot --tag localhost/pause:1 "$work" >/dev/null
-  buildah --root "$K8S_ROOT/images/store/root" --runroot "$K8S_ROOT/images/store/run" --storage-driver overlay push --quiet localhost/pause:1 "docker-archive:$K8S_ROOT/images/pause.tar:localhost/pause:1"
-fi
-node up >/dev/null
-# A default route for the pods, so that they reach Services; what stays on the bridge goes back through kube-proxy's NAT too.
-sed -i 's/"isGateway":true/"isGateway":true,"isDefaultGateway":true/' "$K8S_RUN/cni/10-bridge.conflist"
-node run iptables -t nat -A POSTROUTING -s 10.88.0.0/16 -d 10.88.0.0/16 -j MASQUERADE
-node load "$K8S_ROOT"/images/{pause,server-cpu,client}.tar >/dev/null
-k create namespace "$namespace" >/dev/null
-k label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
+# shellcheck disable=SC2119
+node_up
 
 step "install: two pods, gRPC probes by the kubelet"
 start=$SECONDS
-# Two cores for everything here: small requests; the probes are the chart's own.
-values=(--set replicaCount=2 --set resources.requests.cpu=200m --set resources.requests.memory=256Mi --set resources.limits.memory=1Gi
-  --set server.threads=1 --set drain.preStopSeconds=4 --set drain.longestVolumeSeconds=30)
 h install demo helm/synthvol "${values[@]}" --wait --timeout 400s >"$work/install" 2>&1 || { cat "$work/install"; k logs -l app.kubernetes.io/component=server --all-containers; fail "helm install"; }
 echo "two pods ready after $((SECONDS - start)) s"
 k get pods -o wide
@@ -91,7 +45,6 @@ until_true 60 both || fail "DNS says '$(named)'"
 echo "DNS: $(named)"
 
 step "rolling update under load"
-client=${SYNTHVOL_BIN_DIR:-$PWD/build/release/bin}/synthvol
 # One request after the other, each on a connection of its own: each is a caller that must not notice.
 load() {
   local seed=0
@@ -146,6 +99,27 @@ refused() { ! node run "$client" models --server "$address:8500" --retries 1; }
 until_true 180 refused || fail "plaintext was answered with TLS on"
 node run "$client" models --server "$address:8500" --tls-ca "$work/tls.crt"
 
+step "a new certificate in the Secret is served without a restart"
+settled() { [ "$(server_pods -o name | wc -l)" = 2 ]; }
+until_true 120 settled || fail "not two pods"
+before="$(server_pods -o name | sort) $(restarts)"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=renewed \
+  -addext "subjectAltName=DNS:demo-synthvol.$namespace.svc,IP:$address" -keyout "$work/new.key" -out "$work/new.crt" 2>/dev/null
+since=$SECONDS
+k create secret generic cert --from-file=tls.crt="$work/new.crt" --from-file=tls.key="$work/new.key" --from-file=ca.crt="$work/new.crt" --dry-run=client -o yaml >"$work/cert.yaml"
+k replace -f "$work/cert.yaml" >/dev/null
+# Both pods: by their own addresses, which the certificate does not name, so openssl asks.
+serves_new() {
+  local ip
+  for ip in $(server_pods -o 'jsonpath={.items[*].status.podIP}'); do
+    node run openssl s_client -connect "$ip:8500" -alpn h2 </dev/null 2>/dev/null | grep -q 'CN *= *renewed' || return 1
+  done
+}
+until_true 240 serves_new || fail "the old certificate is still served"
+node run "$client" models --server "$address:8500" --tls-ca "$work/new.crt" >/dev/null
+[ "$(server_pods -o name | sort) $(restarts)" = "$before" ] || fail "pods were restarted for the new certificate"
+echo "both pods serve the new certificate $((SECONDS - since)) s after the Secret changed"
+
 step "limits and identity as the kernel sees them"
 pid=$(pgrep -f '^/usr/bin/synthvol-server --config=/etc/synthvol/config/server.json' | head -n 1)
 grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' "/proc/$pid/status"
@@ -172,13 +146,10 @@ rm -f "$work/stop"
 write_targets & started+=($!)
 # The adapter's rule that docs/operations.md gives.
 awk '/^```yaml adapter/ {on = 1; next} /^```/ {on = 0} on' docs/operations.md >"$work/adapter.yaml"
-# Without a shell in between, so that their numbers are the ones to end.
-netns=$(cat "$K8S_RUN/netns.pid")
-nsenter --target "$netns" --net prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/tsdb" --web.listen-address=127.0.0.1:19090 --log.level=warn \
-  >"$work/prometheus.log" 2>&1 & started+=($!)
-nsenter --target "$netns" --net "$K8S_BIN/prometheus-adapter" --prometheus-url=http://127.0.0.1:19090 --config="$work/adapter.yaml" --metrics-relist-interval=10s \
+start prometheus prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/tsdb" --web.listen-address=127.0.0.1:19090 --log.level=warn
+start adapter "$K8S_BIN/prometheus-adapter" --prometheus-url=http://127.0.0.1:19090 --config="$work/adapter.yaml" --metrics-relist-interval=10s \
   --secure-port=16444 --bind-address=127.0.0.1 --cert-dir="$work" --lister-kubeconfig="$KUBECONFIG" --authentication-kubeconfig="$KUBECONFIG" \
-  --authorization-kubeconfig="$KUBECONFIG" >"$work/adapter.log" 2>&1 & started+=($!)
+  --authorization-kubeconfig="$KUBECONFIG"
 # The adapter runs beside the API server, which has no front-proxy certificate to show it: anonymous may read metrics, here.
 k apply -f - >/dev/null <<C
 {apiVersion: v1, kind: Service, metadata: {name: metrics-adapter, namespace: $namespace}, spec: {type: ExternalName, externalName: localhost, ports: [{port: 16444}]}}
@@ -212,7 +183,27 @@ until_true 300 at_most 1 || fail "an idle server keeps more than one pod"
 value() { hpa '.status.currentMetrics[0].pods.current.averageValue'; }
 has_value() { [ -n "$(value)" ]; }
 until_true 120 has_value || { hpa .status; fail "the HPA has no value"; }
-echo "the HPA reads an expected wait of $(value) s per pod for 1 s wanted, and keeps $(hpa .status.desiredReplicas) pod"
+ready_pods() { k get deployment demo-synthvol -o 'jsonpath={.status.readyReplicas}'; }
+one_pod() { [ "$(ready_pods)" = 1 ]; }
+until_true 120 one_pod || fail "not one pod"
+echo "idle: the HPA reads a backlog of $(value) s per pod for 1 s wanted, and keeps $(hpa .status.desiredReplicas) pod"
+
+step "the HPA adds pods under load, callers get what they asked for, and the pods go again"
+# Minutes of work for one pod, asked for at once.
+since=$SECONDS
+askers=()
+for seed in 1000 2000 3000; do
+  node run "$client" generate --server "$address:8500" --model demo --seed "$seed" --count 500 --format raw --output "$work/hpa-$seed" >"$work/hpa-$seed.log" 2>&1 & askers+=($!)
+done
+more_pods() { [ "$(ready_pods)" -ge 2 ]; }
+until_true 300 more_pods || { hpa .status; fail "no pod was added; the backlog is $(value)"; }
+echo "$(ready_pods) pods ready $((SECONDS - since)) s after the load began; the HPA read $(value) s per pod"
+k get events --field-selector reason=SuccessfulRescale -o 'jsonpath={range .items[*]}{.message}{"\n"}{end}'
+for asker in "${askers[@]}"; do wait "$asker" || { tail -n 2 "$work"/hpa-*.log; fail "a request failed while pods were added"; }; done
+[ "$(find "$work"/hpa-* -name '*.raw' | wc -l)" -eq 1500 ] || fail "volumes are missing"
+rm -rf "$work"/hpa-[0-9]*
+until_true 500 at_most 1 || { hpa .status; fail "the pods stay after the load"; }
+echo "1500 volumes, none missing; back to one pod $((SECONDS - since)) s after the load began"
 k delete apiservice v1beta1.custom.metrics.k8s.io >/dev/null
 
 step "uninstall"

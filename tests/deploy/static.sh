@@ -9,9 +9,9 @@ bin=$(dirname "$python")
 for tool in "$bin/hadolint" "$bin/yamllint" "$(command -v shellcheck || echo shellcheck)" "$(command -v promtool || echo promtool)"; do
   [ -x "$tool" ] || { echo "skipped: no $tool; scripts/setup --tests installs it"; exit 77; }
 done
-mapfile -t scripts < <(git ls-files -co --exclude-standard -- 'deploy/*' 'tests/deploy/*.sh' scripts/test-kubernetes |
+mapfile -t scripts < <(git ls-files -co --exclude-standard -- 'deploy/*' 'tests/deploy/*.sh' 'tests/deploy/*.bash' scripts/test-kubernetes |
   xargs grep -lE '^#!.*(ba)?sh$')
-shellcheck "${scripts[@]}"
+shellcheck --external-sources "${scripts[@]}"
 "$bin/hadolint" --config deploy/image/hadolint.yaml Dockerfile
 "$python" -m yamllint --strict --config-file deploy/yamllint.yaml deploy helm/synthvol/values.yaml helm/synthvol/Chart.yaml \
   helm/synthvol/ci helm/synthvol/files helm/synthvol/tests tests/deploy

@@ -99,7 +99,7 @@ capabilities:
 {{- add .Values.drain.preStopSeconds .Values.drain.longestVolumeSeconds .Values.drain.marginSeconds -}}
 {{- end -}}
 
-{{/* What the HPA and KEDA scale on: the mean over the pods of the wait that a new request would have. */}}
+{{/* What the HPA and KEDA scale on: the mean over the pods of the time until all that is open is done. */}}
 {{- define "synthvol.scaledMetric" -}}synthvol_queue_backlog_seconds{{- end -}}
 
 {{/* Limits and requests with the GPU added; call with (dict "resources" R "name" N "count" C). */}}
@@ -209,15 +209,15 @@ capabilities:
 {{- end -}}
 
 {{/*
-Start-up and readiness: SERVING once a model is ready, NOT_SERVING while draining. Port 8501 serves health only, in
-plaintext: the kubelet's gRPC probe speaks neither TLS nor tokens.
+Readiness: SERVING once a model is ready, NOT_SERVING while draining. Port 8501 serves health only, in plaintext: the
+kubelet's gRPC probe speaks neither TLS nor tokens.
 */}}
 {{- define "synthvol.probe" -}}
 grpc:
   port: 8501
 {{- end -}}
 
-{{/* Liveness: the process answers, whatever its models do; a failed load must not restart it. */}}
+{{/* Start-up and liveness: the process answers, whatever its models do; a failed load must not restart it. */}}
 {{- define "synthvol.livenessProbe" -}}
 grpc:
   port: 8501
@@ -309,4 +309,58 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- end }}
+{{- end -}}
+
+{{/* Pod template of the bulk Job. */}}
+{{- define "synthvol.bulkPod" -}}
+metadata:
+  labels:
+    {{- include "synthvol.labels" (dict "root" . "component" "bulk") | nindent 4 }}
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ include "synthvol.serviceAccountName" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  securityContext:
+    {{- include "synthvol.podSecurityContext" . | nindent 4 }}
+  {{- with .Values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  containers:
+    - name: client
+      image: {{ include "synthvol.image" (dict "root" . "repository" .Values.bulk.repository "variant" "") }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args:
+        - generate
+        {{- include "synthvol.clientArgs" . | nindent 8 }}
+        - --model={{ .Values.bulk.model }}
+        - --seed={{ int64 .Values.bulk.seed }}
+        - --count={{ int64 .Values.bulk.count }}
+        - --shard=$(JOB_COMPLETION_INDEX)/{{ .Values.bulk.shards }}
+        - --format={{ .Values.bulk.format }}
+        - --output=/output/{{ .Values.bulk.outputPath }}
+        {{- with .Values.bulk.extraArgs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      env:
+        - name: JOB_COMPLETION_INDEX
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.annotations['batch.kubernetes.io/job-completion-index']
+      securityContext:
+        {{- include "synthvol.containerSecurityContext" . | nindent 8 }}
+      resources:
+        {{- toYaml .Values.bulk.resources | nindent 8 }}
+      volumeMounts:
+        {{- include "synthvol.clientMounts" . | nindent 8 }}
+        - name: output
+          mountPath: /output
+  volumes:
+    {{- include "synthvol.clientVolumes" . | nindent 4 }}
+    - name: output
+      persistentVolumeClaim:
+        claimName: {{ required "bulk.outputClaim: the claim that takes the volumes" .Values.bulk.outputClaim }}
 {{- end -}}
