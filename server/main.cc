@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/allocator.h"
 #include "base/command_line.h"
 #include "base/version.h"
 #include "server/config/config.h"
@@ -136,7 +137,7 @@ absl::Status Serve(const v1::ServerConfig& config) {
   sigaddset(&stop, SIGINT);
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  TakeTransportLog();
+  TakeLibraryLogs();
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config);
   if (!server.ok()) return server.status();
   const auto endpoint = ParseEndpoint(config.listen(), "listen");
@@ -152,6 +153,7 @@ absl::Status Serve(const v1::ServerConfig& config) {
 }
 
 int Main(int argc, char** argv) {
+  KeepFreedMemory();
   CLI::App app("Serves synthetic 3D volumes over gRPC.", kProgram);
   Flags flags;
   AddFlags(app, flags);

@@ -1,16 +1,22 @@
-// Bytes a second of a response stream on loopback: the server's own stream (StreamWriter, pooled
-// blocks, CRC32C and SHA-256 of every byte) beside the loop that one writes first: the synchronous
-// API, one message object a chunk, 1 MiB each, no checksums. Both are read by the same client; both
-// processes' worth of work is in this one process, so CPU seconds are those of sender and reader.
+// The two ends of a response stream on loopback, each a process, for bench/serving/run stream:
 //
-//   stream_throughput [SECONDS]
+//   stream_throughput serve own      the server's own stream: StreamWriter, pooled blocks, CRC32C
+//   and
+//                                    SHA-256 of every byte, the allocator as synthvol-server sets
+//                                    it
+//   stream_throughput serve naive    the loop that one writes first: the synchronous API, one
+//   message
+//                                    object a chunk, 1 MiB each, no checksums
+//   stream_throughput serve checked  the same with CRC32C and SHA-256
+//   stream_throughput read PORT SECONDS [FRAME_BYTES]
 //
-// Prints Markdown. Not a test: bench/serving/run stream.
+// `serve` prints its port and serves until its input ends. `read` prints JSON: bytes, seconds and
+// CPU seconds of its own. Not a test.
 #include <grpcpp/grpcpp.h>
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +27,8 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/allocator.h"
+#include "base/checksum.h"
 #include "server/rpc/chunk_message.h"
 #include "server/rpc/stream_writer.h"
 #include "server/rpc/volume_sender.h"
@@ -46,19 +54,30 @@ const std::string& Volume() {
 }
 
 class NaiveService final : public v1::SynthesisService::Service {
+ public:
+  explicit NaiveService(bool checked) : checked_(checked) {}
+
+ private:
   grpc::Status Synthesize(grpc::ServerContext* context, const v1::SynthesizeRequest* /*request*/,
                           grpc::ServerWriter<v1::SynthesizeResponse>* writer) override {
     while (!context->IsCancelled()) {
+      Sha256 sha256;
       for (size_t offset = 0; offset < Volume().size(); offset += kChunkBytes) {
         v1::SynthesizeResponse response;
         v1::VolumeChunk& chunk = *response.mutable_chunk();
         chunk.set_offset(offset);
         chunk.set_data(Volume().substr(offset, kChunkBytes));
+        if (checked_) {
+          chunk.set_crc32c(Crc32c(chunk.data()));
+          sha256.Update(chunk.data());
+        }
         if (!writer->Write(response)) return grpc::Status::CANCELLED;
       }
     }
     return grpc::Status::CANCELLED;
   }
+
+  const bool checked_;
 };
 
 // The server's own stream; a thread stands for the worker that renders.
@@ -105,22 +124,26 @@ double CpuSeconds() {
          1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-struct Rate {
-  double gigabytes_per_second = 0;
-  double cpu_seconds_per_gigabyte = 0;
-};
-
-// Reads one stream of `service` for `time`.
-template <typename Service>
-Rate Measure(absl::Duration time) {
-  Service service;
+int Serve(grpc::Service& service) {
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&service);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  std::printf("%d\n", port);
+  std::fflush(stdout);
+  while (std::getchar() != EOF) {
+  }
+  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+  return 0;
+}
+
+// Reads one stream for `time`, as a client of generated code does.
+int Read(const std::string& port, absl::Duration time, int frame_bytes) {
+  grpc::ChannelArguments arguments;
+  if (frame_bytes > 0) arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, frame_bytes);
   const auto channel =
-      grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
+      grpc::CreateCustomChannel("127.0.0.1:" + port, grpc::InsecureChannelCredentials(), arguments);
   const auto stub = v1::SynthesisService::NewStub(channel);
   grpc::ClientContext context;
   const auto reader = stub->Synthesize(&context, {});
@@ -135,53 +158,36 @@ Rate Measure(absl::Duration time) {
     bytes += response.chunk().data().size();
   }
   const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
-  const double gigabytes = static_cast<double>(bytes) / 1e9;
-  const Rate rate{gigabytes / seconds, (CpuSeconds() - cpu) / gigabytes};
+  std::printf("{\"bytes\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f}\n",
+              static_cast<unsigned long long>(bytes), seconds, CpuSeconds() - cpu);
   context.TryCancel();
   while (reader->Read(&response)) {
   }
   reader->Finish();
-  server->Shutdown();
-  return rate;
-}
-
-// The median of an odd number of rates.
-Rate Median(std::vector<Rate> rates) {
-  std::sort(rates.begin(), rates.end(), [](const Rate& a, const Rate& b) {
-    return a.gigabytes_per_second < b.gigabytes_per_second;
-  });
-  return rates[rates.size() / 2];
-}
-
-int Main(double seconds) {
-  std::vector<Rate> naive;
-  std::vector<Rate> own;
-  // Alternating, so that a change of the machine meets both.
-  for (int i = 0; i < 3; ++i) {
-    naive.push_back(Measure<NaiveService>(absl::Seconds(seconds)));
-    own.push_back(Measure<OwnService>(absl::Seconds(seconds)));
-  }
-  const Rate a = Median(naive);
-  const Rate b = Median(own);
-  std::printf(
-      "| stream, 1 MiB chunks, loopback | GB/s | CPU s per GB (both ends) |\n|---|---|---|\n");
-  std::printf("| naive loop, no checksums | %.2f | %.2f |\n", a.gigabytes_per_second,
-              a.cpu_seconds_per_gigabyte);
-  std::printf("| synthvol-server's stream, CRC32C and SHA-256 | %.2f | %.2f |\n",
-              b.gigabytes_per_second, b.cpu_seconds_per_gigabyte);
-  std::printf("| ratio | %.2fx | %.2fx |\n", b.gigabytes_per_second / a.gigabytes_per_second,
-              a.cpu_seconds_per_gigabyte / b.cpu_seconds_per_gigabyte);
   return 0;
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  if (arguments.size() == 2 && arguments[0] == "serve") {
+    if (arguments[1] == "own") {
+      KeepFreedMemory();
+      OwnService own;
+      return Serve(own);
+    }
+    NaiveService naive(arguments[1] == "checked");
+    return Serve(naive);
+  }
+  if (arguments.size() >= 3 && arguments[0] == "read") {
+    const double seconds = std::atof(arguments[2].c_str());
+    const int frame_bytes = arguments.size() == 4 ? std::atoi(arguments[3].c_str()) : 0;
+    return Read(arguments[1], absl::Seconds(seconds), frame_bytes);
+  }
+  std::fprintf(stderr,
+               "stream_throughput: expected serve own|naive|checked, or read PORT SECONDS\n");
+  return 2;
 }
 
 }  // namespace
 }  // namespace synthvol::server
 
-int main(int argc, char** argv) {
-  const double seconds = argc > 1 ? std::atof(argv[1]) : 5.0;
-  if (argc > 2 || seconds <= 0) {
-    std::fprintf(stderr, "stream_throughput: expected SECONDS, a positive number\n");
-    return 2;
-  }
-  return synthvol::server::Main(seconds);
-}
+int main(int argc, char** argv) { return synthvol::server::Main({argv + 1, argv + argc}); }

@@ -2,10 +2,12 @@
 #include <csignal>
 #include <vector>
 
+#include "base/allocator.h"
 #include "base/command_line.h"
 #include "client/cli/command.h"
 
 int main(int argc, char** argv) {
+  synthvol::KeepFreedMemory();
   using namespace synthvol::client;  // NOLINT(google-build-using-namespace): the commands, all of
                                      // them
   // A file-size limit is an error to report, and a reader that went away one too.

@@ -1,5 +1,6 @@
 #include "server/logging/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -60,9 +61,17 @@ void LogTransport(gpr_log_func_args* args) {
   Log(LogLevel::kDebug, "transport", {{"message", args->message}});
 }
 
+void LogParser(google::protobuf::LogLevel /*level*/, const char* /*file*/, int /*line*/,
+               const std::string& message) {
+  Log(LogLevel::kDebug, "parser", {{"message", message}});
+}
+
 }  // namespace
 
-void TakeTransportLog() { gpr_set_log_function(&LogTransport); }
+void TakeLibraryLogs() {
+  gpr_set_log_function(&LogTransport);
+  google::protobuf::SetLogHandler(&LogParser);
+}
 
 void SetLogLevel(const std::string& level) {
   for (const LogLevel known :

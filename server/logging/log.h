@@ -18,9 +18,9 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 // Sets the least level that is written, by its name in the configuration.
 void SetLogLevel(const std::string& level);
 
-// Takes over what gRPC itself would print, at level debug: a failed handshake or a busy port is
-// told by its effect.
-void TakeTransportLog();
+// Takes over what gRPC and protobuf themselves would print, at level debug: a failed handshake or a
+// string that is not UTF-8 is told by its effect, and strangers do not write to our log.
+void TakeLibraryLogs();
 
 using LogValue = std::variant<std::string, int64_t, double>;
 

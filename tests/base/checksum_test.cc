@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace synthvol {
 namespace {
@@ -12,6 +14,34 @@ TEST(Crc32c, GivesTheFiguresOfRfc3720) {
   EXPECT_EQ(Crc32c(std::string(32, '\xff')), 0x62A8AB43u);
   EXPECT_EQ(Crc32c("123456789"), 0xE3069283u);
   EXPECT_EQ(Crc32c(""), 0u);
+}
+
+// One bit after the other, as RFC 3720 defines it.
+uint32_t BitwiseCrc32c(const std::string& data) {
+  uint32_t state = 0xFFFFFFFFu;
+  for (const char byte : data) {
+    state ^= static_cast<uint8_t>(byte);
+    for (int bit = 0; bit < 8; ++bit) {
+      state = (state & 1) != 0 ? (state >> 1) ^ 0x82F63B78u : state >> 1;
+    }
+  }
+  return ~state;
+}
+
+TEST(Crc32c, IsTheSameForEveryLengthAndAlignment) {
+  std::string data(40000, '\0');
+  uint32_t random = 1;
+  for (char& byte : data) {
+    random = random * 1664525 + 1013904223;
+    byte = static_cast<char>(random >> 24);
+  }
+  for (const size_t size : {1, 7, 8, 9, 63, 6143, 6144, 6145, 6152, 12287, 12288, 18500, 39990}) {
+    for (const size_t offset : {0, 1, 3, 8}) {
+      const std::string piece = data.substr(offset, size);
+      EXPECT_EQ(Crc32c(std::string_view(data).substr(offset, size)), BitwiseCrc32c(piece))
+          << size << " bytes at " << offset;
+    }
+  }
 }
 
 TEST(Sha256, GivesTheFiguresOfFips180InOneGoAndInPieces) {

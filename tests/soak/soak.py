@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "server/process"))
 
@@ -46,6 +47,17 @@ def counters(port: int) -> dict[str, int]:
             if code is not None:
                 totals[code.group(1)] += int(float(line.split()[-1]))
     return dict(totals)
+
+
+def retry_delay(error: grpc.RpcError) -> float:
+    """Returns the seconds that a refusal asks to wait, as its RetryInfo says."""
+    details = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
+    status = status_pb2.Status.FromString(details)
+    retry = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if detail.Unpack(retry):
+            return retry.retry_delay.seconds + retry.retry_delay.nanos * 1e-9
+    raise AssertionError("a refusal without RetryInfo")
 
 
 class Soak:
@@ -103,7 +115,7 @@ class Soak:
             if code == "RESOURCE_EXHAUSTED":
                 with self.lock:
                     self.refusal_seconds.append(time.monotonic() - begin)
-                time.sleep(0.05)
+                time.sleep(retry_delay(error))
             return code
         except ValueError:
             # grpc's answer when the channel was closed under the call.
@@ -155,7 +167,8 @@ def main() -> int:
     api = Api()
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
-        flags = ("--queue-requests", "20", "--log-level", "info")
+        # Fewer than threads, so that some are refused, but most of the requests run.
+        flags = ("--queue-requests", str(arguments.threads - 1), "--log-level", "info")
         metrics = f"127.0.0.1:{arguments.metrics_port}"
         with ServerProcess(Path(folder), *flags, metrics=metrics) as server:
             pid = server.process.pid

@@ -120,6 +120,21 @@ def test_what_a_stranger_sends_does_not_fill_the_log(api: Api, repository: Path,
         assert all(len(json.dumps(line)) < 1000 for line in calls)
 
 
+def test_bytes_that_are_not_text_do_not_write_to_the_log(api: Api, repository: Path) -> None:
+    with ServerProcess(repository) as server:
+        # A request_id that is not UTF-8; protobuf's own complaint would be a line of its own form.
+        field = api.messages.SynthesizeRequest.DESCRIPTOR.fields_by_name["request_id"].number
+        request = api.request(1).SerializeToString() + bytes([field << 3 | 2, 2, 0xFF, 0xFE])
+        with grpc.insecure_channel(server.target) as channel:
+            stream = channel.unary_stream("/synthvol.v1.SynthesisService/Synthesize")(request, timeout=60)
+            with pytest.raises(grpc.RpcError) as caught:
+                next(stream)
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert server.stop() == 0
+        # Every line is JSON, or reading stopped before the last.
+        assert [line["event"] for line in server.log][-1] == "drained"
+
+
 BAD_STARTS = [
     ((), 2, "model_repository: is required"),
     (("--model-repository", "/nowhere"), 1, "/nowhere: not a folder"),

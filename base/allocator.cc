@@ -1,0 +1,18 @@
+#include "base/allocator.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+namespace synthvol {
+
+void KeepFreedMemory() {
+#ifdef __GLIBC__
+  // The largest that glibc takes; weights of models are larger and come from the system.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  // What each arena may keep at its top.
+  mallopt(M_TRIM_THRESHOLD, 32 << 20);
+#endif
+}
+
+}  // namespace synthvol
