@@ -50,6 +50,10 @@ for file in "$chart"/ci/*-values.yaml; do
   echo "ok $(basename "$file")"
 done
 
+# The longest drain that the schema allows, and no wait before it.
+helm install try "$chart" --namespace "$namespace" --set drain.longestVolumeSeconds=3600 --set drain.preStopSeconds=0 --set autoscaling.mode=hpa --dry-run=server >"$K8S_RUN/dry" 2>&1 ||
+  { cat "$K8S_RUN/dry"; fail "the longest drain"; }
+
 step "install on GPU nodes, two pods, with monitoring"
 flags=(--namespace "$namespace" --values "$chart/ci/gpu-values.yaml" --values "$chart/ci/monitoring-values.yaml" --set replicaCount=2 --set models.source=demo
   --set-json 'gpu.nodeSelector={}' --wait --timeout 400s)

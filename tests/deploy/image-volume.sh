@@ -4,13 +4,12 @@
 set -euo pipefail
 # shellcheck source=tests/deploy/real-node.bash
 . "$(dirname "$0")/real-node.bash"
-# shellcheck disable=SC2119
-needs
-containerd2=$K8S_ROOT/containerd2/bin
-[ -x "$containerd2/containerd" ] || { echo "skipped: no $containerd2/containerd; scripts/test-kubernetes tools builds it"; exit 77; }
+needs containerd2 containerd2-shim
 
 mkdir "$work/bin"
-ln -s "$K8S_BIN"/* "$containerd2"/* "$work/bin/"
+ln -s "$K8S_BIN"/* "$work/bin/"
+ln -s "$K8S_BIN/containerd2" "$work/bin/containerd"
+ln -s "$K8S_BIN/containerd2-shim" "$work/bin/containerd-shim-runc-v2"
 for program in kube-apiserver kubelet; do
   rm "$work/bin/$program"
   printf '#!/bin/sh\nexec %s "$@" --feature-gates=ImageVolume=true\n' "$K8S_BIN/$program" >"$work/bin/$program"

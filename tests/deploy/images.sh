@@ -147,7 +147,7 @@ refuses() {
 case " $wanted " in *" server-cuda "*)
   tree=$(mount_image "$(tag_of server-cuda)")
   inside "$tree" /usr/bin/synthvol-server --version
-  refuses "$tree" "device 'cuda': this machine has 0 GPUs" /usr/bin/synthvol-server --model-repository=/models --listen=127.0.0.1:0 --metrics=off --device=cuda
+  refuses "$tree" "device 'cuda': (no usable GPU|this machine has 0 GPUs)" /usr/bin/synthvol-server --model-repository=/models --listen=127.0.0.1:0 --metrics=off --device=cuda
 esac
 case " $wanted " in *" trainer-cuda "*)
   tree=$(mount_image "$(tag_of trainer-cuda)")

@@ -41,6 +41,14 @@ exclude (
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2
 )" "-X github.com/docker/compose/v2/internal.Version=v2.39.4"
+# Image volumes want a newer containerd than Debian's; under other names, since the other proofs run Debian's.
+containerd="require github.com/containerd/containerd/v2 v2.1.4
+exclude (
+	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc
+	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2
+)"
+wrapped containerd2 github.com/containerd/containerd/v2/cmd/containerd "$containerd" "-X github.com/containerd/containerd/v2/version.Version=v2.1.4"
+wrapped containerd2-shim github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2 "$containerd"
 wrapped kube-router github.com/cloudnativelabs/kube-router/v2/cmd/kube-router "require github.com/cloudnativelabs/kube-router/v2 v2.1.0"
 wrapped versitygw github.com/versity/versitygw/cmd/versitygw "require github.com/versity/versitygw v1.8.0"
 if [ ! -x "$GOBIN/coredns" ]; then
@@ -62,11 +70,6 @@ func main() { coremain.Run() }
 M
   go mod tidy
   nice -n 19 go build -trimpath -ldflags "-s -w" -o "$GOBIN/coredns" .
-fi
-# Image volumes want a newer containerd than Debian's.
-if [ ! -x "$K8S_ROOT/containerd2/bin/containerd-shim-runc-v2" ]; then
-  (cd /tmp && GOBIN=$K8S_ROOT/containerd2/bin nice -n 19 go install -trimpath -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=v2.1.4" \
-    github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2}@v2.1.4)
 fi
 if [ ! -x "$GOBIN/rclone" ]; then
   # Of rclone's some seventy backends the two that a copy out of a bucket takes.

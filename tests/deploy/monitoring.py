@@ -157,12 +157,18 @@ def main() -> int:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def note_alerts(seen: dict[str, str]) -> None:
-    """Adds alerts that fire now."""
-    for alert in ask("/api/v1/alerts")["alerts"]:
-        if alert["state"] == "firing":
-            labels = alert["labels"]
-            seen.setdefault(labels["alertname"], labels.get("instance", labels.get("job", "no target")))
+def watch_alerts(seen: dict[str, str]) -> None:
+    """Adds alerts that fire, second by second, as long as the program runs."""
+    while True:
+        try:
+            alerts = ask("/api/v1/alerts")["alerts"]
+        except OSError:
+            alerts = []
+        for alert in alerts:
+            if alert["state"] == "firing":
+                labels = alert["labels"]
+                seen.setdefault(labels["alertname"], labels.get("instance", labels.get("job", "no target")))
+        time.sleep(1)
 
 
 def generate(count: int, number: int, seed: int, output: Path, priority: str = "normal") -> subprocess.Popen[bytes]:
@@ -195,12 +201,11 @@ def prove(proof: Proof, work: Path, seen: dict[str, str]) -> int:
 
     wait_for("Prometheus and its rules", ready)
 
-    def until(*names: str) -> None:
-        def fired() -> bool:
-            note_alerts(seen)
-            return set(names) <= set(seen)
+    # Some fire for half a minute only, whatever this program does meanwhile.
+    threading.Thread(target=watch_alerts, args=(seen,), daemon=True).start()
 
-        wait_for(f"alerts {names}", fired)
+    def until(*names: str) -> None:
+        wait_for(f"alerts {names}", lambda: set(names) <= set(seen))
 
     # Nothing runs yet.
     until("SynthvolDown", "SynthvolAbsent")
@@ -220,7 +225,6 @@ def prove(proof: Proof, work: Path, seen: dict[str, str]) -> int:
     for turn in range(40):
         clients = [generate(8, 0, 1000 * turn + 100 * i, work / f"out-{turn}-{i}") for i in range(6)]
         time.sleep(1.5)
-        note_alerts(seen)
         for client in clients:
             client.terminate()
             client.wait()

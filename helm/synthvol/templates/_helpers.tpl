@@ -99,7 +99,7 @@ capabilities:
 {{- add .Values.drain.preStopSeconds .Values.drain.longestVolumeSeconds .Values.drain.marginSeconds -}}
 {{- end -}}
 
-{{/* What the HPA and KEDA scale on: the mean over the pods of the time until all that is open is done. */}}
+{{/* What the HPA and KEDA scale on: the mean over the pods of the time until all that waits or runs is done. */}}
 {{- define "synthvol.scaledMetric" -}}synthvol_queue_backlog_seconds{{- end -}}
 
 {{/* Limits and requests with the GPU added; call with (dict "resources" R "name" N "count" C). */}}
