@@ -45,6 +45,9 @@ struct SynthesizerOptions {
   // Threads of one synthesis on the CPU; 0 takes all cores. The result does not depend on it.
   int threads = 0;
   RenderMode mode = RenderMode::kFast;
+  // Also keeps weights in bfloat16, up to half as many bytes again, so that a CPU with AVX512-BF16
+  // computes in Precision::kBf16. GPUs do without being asked; other CPUs ignore it.
+  bool cpu_bf16 = false;
 };
 
 struct SynthesisInput {
@@ -93,7 +96,8 @@ class Synthesizer {
   virtual const std::string& digest() const = 0;
   virtual const DeviceSpec& device() const = 0;
 
-  // INVALID_ARGUMENT when the device cannot compute in this precision.
+  // INVALID_ARGUMENT, "precision: ...", when the device cannot compute in this precision or, on a
+  // CPU, SynthesizerOptions::cpu_bf16 was not set for it.
   virtual absl::Status CheckPrecision(Precision precision) const = 0;
 
   // Renders one volume; blocks. CANCELLED (or whatever the callback returned), INVALID_ARGUMENT for

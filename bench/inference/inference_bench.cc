@@ -113,6 +113,7 @@ absl::Status Measure(const Arguments& arguments) {
   options.device = *device;
   options.threads = arguments.threads;
   options.mode = arguments.mode == "fast" ? RenderMode::kFast : RenderMode::kBounded;
+  options.cpu_bf16 = arguments.precision == "bf16";
   const double load_begin = Seconds();
   auto model = Synthesizer::Load(arguments.model, options);
   if (!model.ok()) return model.status();

@@ -41,6 +41,8 @@ struct Machine {
   float* scratch = nullptr;
   Buffer flush;
   int repeats = 0;
+  // Null to measure float32.
+  const Bf16Kernels* bf16 = nullptr;
 
   void operator()(int64_t count, absl::FunctionRef<void(int64_t, float*)> piece) const {
     pool->Run(count, scratch, piece);
@@ -89,6 +91,7 @@ absl::StatusOr<double> TimeConvolution(PackedConvolution& layer, int64_t in_size
   call.normalisation = {memory.scale.data(), memory.shift.data()};
   call.out = {memory.out.data(), out_size, layer.out_channels, out_size};
   call.block_sums = memory.sums.data();
+  call.bf16 = machine.bf16;
   const double seconds = machine.Time([&] {
     if (mode == ConvolutionMode::kPhases) {
       RunPhases(call, memory.shared.data(), machine);
@@ -109,9 +112,12 @@ double TimeFirst(const PackedLinear& first, int64_t volumes, Machine& machine) {
       const int64_t end = std::min(first.outputs, (piece + 1) * kLinearRows);
       for (int64_t row = piece * kLinearRows; row < end; ++row) {
         for (int64_t v = 0; v < volumes; ++v) {
+          const float* input = inputs.data() + v * first.inputs;
+          const int64_t at = row * first.inputs;
           outputs[static_cast<size_t>(v * first.outputs + row)] =
-              BestKernels().dot(first.rows.data() + row * first.inputs,
-                                inputs.data() + v * first.inputs, first.inputs);
+              machine.bf16 != nullptr
+                  ? machine.bf16->dot(first.bf16_rows() + at, input, first.inputs)
+                  : BestKernels().dot(first.rows.data() + at, input, first.inputs);
         }
       }
     });
@@ -134,11 +140,14 @@ void PrintRow(const std::string& name, double products, double weight_bytes, dou
   totals.shared += shared;
 }
 
-absl::Status Measure(const std::string& folder, int threads, int repeats) {
+absl::Status Measure(const std::string& folder, int threads, int repeats, bool bf16) {
+  if (bf16 && BestBf16Kernels() == nullptr) {
+    return absl::InvalidArgumentError("--precision bf16: this CPU has no AVX512-BF16");
+  }
   const auto checkpoint = OpenCheckpoint(folder);
   if (!checkpoint.ok()) return checkpoint.status();
   if (auto status = CheckGeneratorWeights(*checkpoint); !status.ok()) return status;
-  auto weights = PackGenerator(*checkpoint);
+  auto weights = PackGenerator(*checkpoint, bf16);
   if (!weights.ok()) return weights.status();
   int64_t scratch = 1;
   for (const PackedConvolution& layer : weights->convolutions) {
@@ -153,7 +162,8 @@ absl::Status Measure(const std::string& folder, int threads, int repeats) {
   if (!mine.ok()) return mine.status();
   if (!flush.ok()) return flush.status();
   float* const scratch_floats = mine->data();
-  Machine machine{*std::move(pool), *std::move(mine), scratch_floats, *std::move(flush), repeats};
+  Machine machine{*std::move(pool),  *std::move(mine), scratch_floats,
+                  *std::move(flush), repeats,          bf16 ? BestBf16Kernels() : nullptr};
 
   std::printf(
       "| %ld: layer | products, GFLOP | weights, MB | ms alone | ms a volume, 8 together | "
@@ -162,7 +172,7 @@ absl::Status Measure(const std::string& folder, int threads, int repeats) {
   Totals totals;
   const PackedLinear& first = weights->first;
   const double first_products = 2.0 * static_cast<double>(first.outputs * first.inputs);
-  PrintRow("fc1", first_products, 2 * first_products, TimeFirst(first, 1, machine),
+  PrintRow("fc1", first_products, (bf16 ? 1 : 2) * first_products, TimeFirst(first, 1, machine),
            TimeFirst(first, kBatch, machine) / kBatch, totals);
   for (PackedConvolution& layer : weights->convolutions) {
     const int64_t size = layer.plan.in_size;
@@ -178,7 +188,7 @@ absl::Status Measure(const std::string& folder, int threads, int repeats) {
     const double points = static_cast<double>(layer.plan.points());
     const double tiles = static_cast<double>(layer.plan.tiles());
     PrintRow("conv" + layer.plan.number, 2.0 * matrix * points * tiles * tiles * tiles,
-             4.0 * matrix * points, *alone, shared, totals);
+             (bf16 && layer.has_bf16() ? 2.0 : 4.0) * matrix * points, *alone, shared, totals);
   }
   std::printf("| all | | | %.1f | %.1f | | |\n", totals.alone * 1e3, totals.shared * 1e3);
   return absl::OkStatus();
@@ -189,12 +199,14 @@ int Main(int argc, const char* const* argv) {
   std::string model;
   int threads = 2;
   int repeats = 10;
+  std::string precision = "fp32";
   app.add_option("--model", model, "checkpoint folder")->required();
   app.add_option("--threads", threads, "threads of a layer")->check(CLI::PositiveNumber);
   app.add_option("--repeats", repeats, "runs of a layer; the fastest counts")
       ->check(CLI::PositiveNumber);
+  app.add_option("--precision", precision, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
   if (const auto status = ParseCommandLine(app, argc, argv)) return *status;
-  if (auto status = Measure(model, threads, repeats); !status.ok()) {
+  if (auto status = Measure(model, threads, repeats, precision == "bf16"); !status.ok()) {
     return ReportError(kProgram, status);
   }
   return kExitFine;

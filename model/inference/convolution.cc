@@ -3,83 +3,39 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <vector>
+
+#include "model/inference/block_geometry.h"
 
 namespace synthvol::model {
 namespace {
 
-constexpr int64_t kMaxTiles = 32;
 // Blocks that share one reading of the weights in kPhases.
 constexpr int64_t kPhaseBlocks = 8;
 // Panels of weights that a piece of kPhases keeps in its second-level cache.
 constexpr int64_t kPhasePanels = 4;
 // From so many input channels on, a block's weights no longer fit the caches.
 constexpr int64_t kPhaseChannels = 256;
-constexpr int64_t kMaxPoints = 64;
 
-int64_t TilesOf(const Block& block) { return block.tiles[0] * block.tiles[1] * block.tiles[2]; }
+// Whether the fields of the layer, and its weights, are bfloat16 in this call.
+bool IsBf16(const ConvolutionCall& call) { return call.bf16 != nullptr && call.layer->has_bf16(); }
 
-// Voxels a side of the halo of a block along an axis.
-int64_t HaloExtent(ConvolutionKind kind, int64_t tiles) {
-  return kind == ConvolutionKind::kUp ? tiles + 2 : 2 * tiles + 2;
-}
-
-int64_t HaloFloats(ConvolutionKind kind, const Block& block) {
-  int64_t floats = block.channels;
-  for (const int64_t tiles : block.tiles) floats *= HaloExtent(kind, tiles);
-  return floats;
-}
-
-// Floats of one field, and how many fields the input transform makes.
-int64_t FieldFloats(ConvolutionKind kind, const Block& block) {
-  int64_t floats = block.channels;
-  for (const int64_t tiles : block.tiles)
-    floats *= kind == ConvolutionKind::kUp ? tiles + 1 : tiles;
-  return floats;
-}
-int64_t FieldCount(ConvolutionKind kind) { return kind == ConvolutionKind::kUp ? 8 : kMaxPoints; }
-
-// Where in the fields the rows of a point lie.
-struct PointRows {
-  int64_t offset;    // floats to tile (0, 0, 0)
-  int64_t z_stride;  // floats between tiles
-  int64_t y_stride;
-};
-
-PointRows RowsOf(ConvolutionKind kind, const Block& block, int64_t point) {
-  const int64_t channels = block.channels;
-  if (kind == ConvolutionKind::kSame) {
-    const int64_t y_stride = block.tiles[2] * channels;
-    return {point * FieldFloats(kind, block), block.tiles[1] * y_stride, y_stride};
-  }
-  // Points along an axis: 0 takes the difference to the voxel before, 1 the voxel, 2 the difference
-  // of the voxel after.
-  const int64_t axis[3] = {point / 9, point / 3 % 3, point % 3};
-  const int64_t y_stride = (block.tiles[2] + 1) * channels;
-  const int64_t z_stride = (block.tiles[1] + 1) * y_stride;
-  const int64_t field = (axis[0] != 1 ? 4 : 0) + (axis[1] != 1 ? 2 : 0) + (axis[2] != 1 ? 1 : 0);
-  const int64_t shift =
-      (axis[0] == 2 ? z_stride : 0) + (axis[1] == 2 ? y_stride : 0) + (axis[2] == 2 ? channels : 0);
-  return {field * FieldFloats(kind, block) + shift, z_stride, y_stride};
-}
-
-// Multiplies the rows of one point of one block with `panel_count` panels from `panel` on.
+// Multiplies the rows of one point of one block with `panel_count` panels from `panel` on. Fields
+// of bfloat16 begin where those of floats would.
 void MultiplyPoint(const ConvolutionCall& call, const Block& block, const float* fields,
                    int64_t point, int64_t panel, int64_t panel_count, float* products) {
   const PackedConvolution& layer = *call.layer;
-  const PointRows place = RowsOf(layer.plan.kind, block, point);
-  const float* rows[kMaxTiles];
-  int64_t row = 0;
-  for (int64_t z = 0; z < block.tiles[0]; ++z) {
-    for (int64_t y = 0; y < block.tiles[1]; ++y) {
-      const float* at = fields + place.offset + z * place.z_stride + y * place.y_stride;
-      for (int64_t x = 0; x < block.tiles[2]; ++x) rows[row++] = at + x * block.channels;
-    }
+  const int64_t offset = (point * layer.panel_count() + panel) * layer.panel_stride();
+  const auto multiply = [&](const auto& kernel, const auto* from, const auto* panels) {
+    decltype(from) rows[kMaxTiles];
+    const int64_t count = FillRows(layer.plan.kind, block, point, from, rows);
+    kernel(rows, count, layer.in_channels, panels + offset, layer.panel_stride(), panel_count,
+           products + panel * kPanel, layer.out_channels);
+  };
+  if (IsBf16(call)) {
+    multiply(call.bf16->multiply, reinterpret_cast<const uint16_t*>(fields), layer.bf16_panels());
+  } else {
+    multiply(call.kernels->multiply, fields, layer.panels.data());
   }
-  const float* panels =
-      layer.panels.data() + (point * layer.panel_count() + panel) * layer.panel_stride();
-  call.kernels->multiply(rows, row, layer.in_channels, panels, layer.panel_stride(), panel_count,
-                         products + panel * kPanel, layer.out_channels);
 }
 
 // A block's position and extents.
@@ -150,8 +106,13 @@ void TransformInput(const ConvolutionCall& call, const BlockPlace& place, float*
                     float* fields) {
   ReadHalo(call, place, halo);
   const bool up = call.layer->plan.kind == ConvolutionKind::kUp;
-  (up ? call.kernels->transform_input_up : call.kernels->transform_input_same)(place.in, halo,
-                                                                               fields);
+  if (IsBf16(call)) {
+    (up ? call.bf16->transform_input_up : call.bf16->transform_input_same)(
+        place.in, halo, reinterpret_cast<uint16_t*>(fields));
+  } else {
+    (up ? call.kernels->transform_input_up : call.kernels->transform_input_same)(place.in, halo,
+                                                                                 fields);
+  }
 }
 
 void TransformOutput(const ConvolutionCall& call, const BlockPlace& place, const float* products,
@@ -176,7 +137,7 @@ void TransformOutput(const ConvolutionCall& call, const BlockPlace& place, const
 
 int64_t FieldsFloats(const PackedConvolution& layer) {
   const Block block = layer.plan.BlockOf(layer.in_channels);
-  return FieldCount(layer.plan.kind) * FieldFloats(layer.plan.kind, block);
+  return FieldCount(layer.plan.kind) * FieldSize(layer.plan.kind, block);
 }
 
 int64_t ProductFloats(const PackedConvolution& layer) {

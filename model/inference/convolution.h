@@ -29,6 +29,8 @@ struct ConvolutionCall {
   Activation out;
   // Sums over each block, [block][2][out_channels]; null when not wanted.
   float* block_sums = nullptr;
+  // Not null: fields and weights in bfloat16, where the layer has such weights.
+  const Bf16Kernels* bf16 = nullptr;
 };
 
 // How a layer is computed.
@@ -41,7 +43,8 @@ enum class ConvolutionMode {
 };
 ConvolutionMode PreferredMode(const PackedConvolution& layer);
 
-// Floats of scratch that a piece needs, and of memory shared by the pieces (kPhases).
+// Floats of scratch that a piece needs, and of memory shared by the pieces (kPhases), in float32;
+// bfloat16 uses less of them.
 int64_t ScratchFloats(const PackedConvolution& layer, ConvolutionMode mode);
 int64_t SharedFloats(const PackedConvolution& layer, ConvolutionMode mode);
 // Floats of `block_sums`.

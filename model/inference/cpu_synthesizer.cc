@@ -73,6 +73,7 @@ class CpuSynthesizer::Synthesis {
                 is_last ? owner_.layout_.last_planes : out_size};
     if (i > 0) call.normalisation = {Scale((i - 1) % 2), Shift((i - 1) % 2)};
     call.block_sums = workspace_.block_sums.data();
+    if (input_.precision == Precision::kBf16) call.bf16 = owner_.bf16_;
     return call;
   }
 
@@ -84,13 +85,15 @@ class CpuSynthesizer::Synthesis {
     std::copy(input_.latent.begin(), input_.latent.end(), inputs);
     if (input_.class_label >= 0) inputs[owner_.config_.latent_dim + input_.class_label] = 1.0F;
     float* out = workspace_.activations[0].data();
+    const bool bf16 = input_.precision == Precision::kBf16;
     const int64_t channels = Padded(owner_.weights_.plan.first_channels);
     const int64_t pieces = (first.outputs + kLinearRows - 1) / kLinearRows;
     parallel_(pieces, [&](int64_t piece, float*) {
       const int64_t end = std::min(first.outputs, (piece + 1) * kLinearRows);
       for (int64_t row = piece * kLinearRows; row < end; ++row) {
-        const float sum =
-            owner_.kernels_.dot(first.rows.data() + row * first.inputs, inputs, first.inputs);
+        const int64_t at = row * first.inputs;
+        const float sum = bf16 ? owner_.bf16_->dot(first.bf16_rows() + at, inputs, first.inputs)
+                               : owner_.kernels_.dot(first.rows.data() + at, inputs, first.inputs);
         // Row = channel * 64 + voxel.
         out[row % 64 * channels + row / 64] = sum + first.bias[static_cast<size_t>(row)];
       }
@@ -202,16 +205,18 @@ class CpuSynthesizer::Synthesis {
 };
 
 CpuSynthesizer::CpuSynthesizer(const Checkpoint& checkpoint, const SynthesizerOptions& options,
-                               const Kernels& kernels)
+                               const Kernels& kernels, const Bf16Kernels* bf16)
     : config_(checkpoint.config),
       digest_(checkpoint.digest),
       options_(options),
-      kernels_(kernels) {}
+      kernels_(kernels),
+      bf16_(bf16) {}
 
 absl::StatusOr<std::unique_ptr<CpuSynthesizer>> CpuSynthesizer::Create(
-    const Checkpoint& checkpoint, const SynthesizerOptions& options, const Kernels& kernels) {
-  std::unique_ptr<CpuSynthesizer> made(new CpuSynthesizer(checkpoint, options, kernels));
-  auto weights = PackGenerator(checkpoint);
+    const Checkpoint& checkpoint, const SynthesizerOptions& options, const Kernels& kernels,
+    const Bf16Kernels* bf16) {
+  std::unique_ptr<CpuSynthesizer> made(new CpuSynthesizer(checkpoint, options, kernels, bf16));
+  auto weights = PackGenerator(checkpoint, options.cpu_bf16 && bf16 != nullptr);
   if (!weights.ok()) return weights.status();
   made->weights_ = *std::move(weights);
   made->layout_ = MakeLayout(made->weights_, options.mode);
@@ -224,9 +229,14 @@ absl::StatusOr<std::unique_ptr<CpuSynthesizer>> CpuSynthesizer::Create(
 
 absl::Status CpuSynthesizer::CheckPrecision(Precision precision) const {
   if (precision == Precision::kFp32) return absl::OkStatus();
+  if (precision == Precision::kTf32) {
+    return absl::InvalidArgumentError("precision: tf32 is not supported on a CPU");
+  }
+  if (weights_.has_bf16) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("precision ", precision == Precision::kBf16 ? "bf16" : "tf32",
-                   ": the CPU engine computes in fp32; use a GPU for others"));
+      bf16_ == nullptr
+          ? "precision: bf16 is not supported on this CPU, which lacks AVX512-BF16"
+          : "precision: bf16 is not switched on: the model was loaded without bfloat16 weights");
 }
 
 absl::StatusOr<std::unique_ptr<Workspace>> CpuSynthesizer::TakeWorkspace() {

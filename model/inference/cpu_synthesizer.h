@@ -23,10 +23,12 @@ namespace synthvol::model {
 
 class CpuSynthesizer : public Synthesizer {
  public:
-  // Packs the weights of a checked checkpoint and starts the threads.
+  // Packs the weights of a checked checkpoint and starts the threads. `bf16` is null where the CPU
+  // has no such instructions.
   static absl::StatusOr<std::unique_ptr<CpuSynthesizer>> Create(const Checkpoint& checkpoint,
                                                                 const SynthesizerOptions& options,
-                                                                const Kernels& kernels);
+                                                                const Kernels& kernels,
+                                                                const Bf16Kernels* bf16);
 
   const ModelConfig& config() const override { return config_; }
   const std::string& digest() const override { return digest_; }
@@ -41,7 +43,7 @@ class CpuSynthesizer : public Synthesizer {
   class Synthesis;
 
   CpuSynthesizer(const Checkpoint& checkpoint, const SynthesizerOptions& options,
-                 const Kernels& kernels);
+                 const Kernels& kernels, const Bf16Kernels* bf16);
   absl::StatusOr<std::unique_ptr<Workspace>> TakeWorkspace();
   void ReturnWorkspace(std::unique_ptr<Workspace> workspace);
 
@@ -49,6 +51,7 @@ class CpuSynthesizer : public Synthesizer {
   const std::string digest_;
   const SynthesizerOptions options_;
   const Kernels& kernels_;
+  const Bf16Kernels* const bf16_;     // null where the CPU lacks it
   PackedGenerator weights_;           // constant after Create
   std::unique_ptr<ThreadPool> pool_;  // self-synchronised
   WorkspaceLayout layout_;            // constant after Create

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "model/kernels/bf16.h"
+
 namespace synthvol::model {
 namespace {
 
@@ -93,6 +95,23 @@ absl::StatusOr<PackedLinear> PackFirst(TensorReader& reader, const GeneratorPlan
   return first;
 }
 
+// Which layers are computed in bfloat16 when that is asked for. conv1 would bring the largest error
+// (Winograd over 512 channels, at the root of all) and save the least time: docs/inference.md.
+bool TakesBf16(const ConvolutionPlan& plan) { return plan.number != "1"; }
+
+// Memory for so many bfloat16 values.
+absl::StatusOr<Buffer> AllocateBf16(int64_t values) { return Buffer::Allocate((values + 1) / 2); }
+
+absl::Status AddBf16(PackedLinear& first) {
+  const int64_t count = first.outputs * first.inputs;
+  auto rows = AllocateBf16(count);
+  if (!rows.ok()) return rows.status();
+  first.bf16 = *std::move(rows);
+  auto* to = reinterpret_cast<uint16_t*>(first.bf16.data());
+  std::transform(first.rows.data(), first.rows.data() + count, to, ToBf16);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<PackedConvolution> PackConvolution(TensorReader& reader,
                                                   const ConvolutionPlan& plan) {
   PackedConvolution layer;
@@ -134,9 +153,11 @@ absl::StatusOr<PackedLastLayer> PackLast(TensorReader& reader, const GeneratorPl
 }  // namespace
 
 int64_t PackedGenerator::Bytes() const {
-  int64_t bytes = first.rows.bytes() + static_cast<int64_t>(first.bias.size() * sizeof(float));
+  int64_t bytes = first.rows.bytes() + first.bf16.bytes() +
+                  static_cast<int64_t>(first.bias.size() * sizeof(float));
   for (const PackedConvolution& layer : convolutions) {
-    bytes += layer.panels.bytes() + 3 * layer.out_channels * static_cast<int64_t>(sizeof(float));
+    bytes += layer.panels.bytes() + layer.bf16.bytes() +
+             3 * layer.out_channels * static_cast<int64_t>(sizeof(float));
   }
   return bytes + static_cast<int64_t>(last.rows.size() * sizeof(float));
 }
@@ -159,7 +180,24 @@ void PackConvolutionKernel(absl::Span<const float> kernel, PackedConvolution& la
   }
 }
 
-absl::StatusOr<PackedGenerator> PackGenerator(const Checkpoint& checkpoint) {
+absl::Status AddBf16(PackedConvolution& layer) {
+  const int64_t pairs = layer.plan.points() * layer.out_channels / kPanel * layer.in_channels / 2;
+  auto panels = AllocateBf16(pairs * 2 * kPanel);
+  if (!panels.ok()) return panels.status();
+  layer.bf16 = *std::move(panels);
+  const float* from = layer.panels.data();
+  auto* to = reinterpret_cast<uint16_t*>(layer.bf16.data());
+  // Two inputs' weights side by side for each column: what one instruction multiplies and adds.
+  for (int64_t pair = 0; pair < pairs; ++pair, from += 2 * kPanel, to += 2 * kPanel) {
+    for (int64_t column = 0; column < kPanel; ++column) {
+      to[2 * column] = ToBf16(from[column]);
+      to[2 * column + 1] = ToBf16(from[kPanel + column]);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PackedGenerator> PackGenerator(const Checkpoint& checkpoint, bool with_bf16) {
   PackedGenerator packed;
   packed.plan = MakePlan(checkpoint.config);
   TensorReader reader(checkpoint);
@@ -174,6 +212,13 @@ absl::StatusOr<PackedGenerator> PackGenerator(const Checkpoint& checkpoint) {
   auto last = PackLast(reader, packed.plan);
   if (!last.ok()) return last.status();
   packed.last = *std::move(last);
+  packed.has_bf16 = with_bf16;
+  if (!with_bf16) return packed;
+  if (auto status = AddBf16(packed.first); !status.ok()) return status;
+  for (PackedConvolution& layer : packed.convolutions) {
+    if (!TakesBf16(layer.plan)) continue;
+    if (auto status = AddBf16(layer); !status.ok()) return status;
+  }
   return packed;
 }
 

@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<Synthesizer>> Synthesizer::Load(const std::string
   if (!checkpoint.ok()) return checkpoint.status();
   if (auto status = CheckGeneratorWeights(*checkpoint); !status.ok()) return status;
   if (options.device.cuda) return LoadOnCuda(*checkpoint, options);
-  auto made = CpuSynthesizer::Create(*checkpoint, options, BestKernels());
+  auto made = CpuSynthesizer::Create(*checkpoint, options, BestKernels(), BestBf16Kernels());
   if (!made.ok()) return made.status();
   return std::unique_ptr<Synthesizer>(*std::move(made));
 }

@@ -27,4 +27,10 @@ const Kernels& BestKernels() {
   return best;
 }
 
+const Bf16Kernels* BestBf16Kernels() {
+  const bool has_bf16 =
+      __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512bf16") != 0;
+  return has_bf16 && &BestKernels() == &Avx512Kernels() ? &Avx512Bf16Kernels() : nullptr;
+}
+
 }  // namespace synthvol::model

@@ -99,11 +99,32 @@ struct Kernels {
                         StoredScale scale, int16_t* out);
 };
 
+// What a convolution in bfloat16 does otherwise than in float: its fields and weights are bfloat16
+// (the upper half of a float, rounded to nearest even), summed in float. A bfloat16 is held as its
+// 16 bits.
+struct Bf16Kernels {
+  const char* name;
+
+  // As Kernels::multiply for an even k, with panels [panel_count][k / 2][kPanel][2]; strides count
+  // bfloat16 values, out_stride floats.
+  void (*multiply)(const uint16_t* const* rows, int64_t row_count, int64_t k,
+                   const uint16_t* panels, int64_t panel_stride, int64_t panel_count, float* out,
+                   int64_t out_stride);
+  // The dot product of n bfloat16 weights and n floats, n a multiple of kPanel.
+  float (*dot)(const uint16_t* a, const float* b, int64_t n);
+  // As in Kernels, computed in float and rounded where it is written.
+  void (*transform_input_up)(const Block& block, const float* halo, uint16_t* fields);
+  void (*transform_input_same)(const Block& block, const float* halo, uint16_t* fields);
+};
+
 // Returns the fastest table that this CPU runs. SYNTHVOL_CPU_KERNELS=portable|avx2|avx512 asks for
 // a slower one; a table that the CPU cannot run is not taken.
 const Kernels& BestKernels();
 // Returns every table that this CPU runs, portable first.
 std::vector<const Kernels*> AvailableKernels();
+// Returns the bfloat16 table; null where the CPU lacks AVX512-BF16, or when SYNTHVOL_CPU_KERNELS
+// asks for a slower table than avx512.
+const Bf16Kernels* BestBf16Kernels();
 
 }  // namespace synthvol::model
 

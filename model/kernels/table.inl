@@ -1,4 +1,5 @@
 // The table of one instruction set. Included by kernels_*.cc after a Simd type.
+#include "model/kernels/input_transforms.inl"
 #include "model/kernels/kernels.h"
 #include "model/kernels/last_layer.inl"
 #include "model/kernels/multiply.inl"
@@ -12,8 +13,8 @@ constexpr Kernels MakeTable(const char* name) {
           Multiply,
           Dot,
           Normalise,
-          TransformInputUp,
-          TransformInputSame,
+          TransformInputUp<float>,
+          TransformInputSame<float>,
           TransformOutput<3>,
           TransformOutput<4>,
           PackRow,

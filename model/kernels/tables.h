@@ -9,6 +9,7 @@ namespace synthvol::model {
 const Kernels& PortableKernels();
 const Kernels& Avx2Kernels();
 const Kernels& Avx512Kernels();
+const Bf16Kernels& Avx512Bf16Kernels();
 
 }  // namespace synthvol::model
 

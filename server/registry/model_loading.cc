@@ -14,11 +14,11 @@
 namespace synthvol::server {
 namespace {
 
-std::array<bool, 3> PrecisionsOf(const model::Synthesizer& synthesizer) {
+std::array<absl::Status, 3> PrecisionsOf(const model::Synthesizer& synthesizer) {
   using model::Precision;
-  std::array<bool, 3> precisions{};
+  std::array<absl::Status, 3> precisions;
   for (const Precision p : {Precision::kFp32, Precision::kBf16, Precision::kTf32}) {
-    precisions[static_cast<size_t>(p)] = synthesizer.CheckPrecision(p).ok();
+    precisions[static_cast<size_t>(p)] = synthesizer.CheckPrecision(p);
   }
   return precisions;
 }

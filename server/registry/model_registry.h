@@ -46,6 +46,8 @@ struct RegistryOptions {
   int64_t device_byte_budget = 0;
   bool warmup = true;
   model::RenderMode render_mode = model::RenderMode::kFast;
+  // As model::SynthesizerOptions::cpu_bf16.
+  bool cpu_bf16 = false;
   // Only these models; empty for all.
   std::vector<std::string> names;
   std::vector<model::DeviceSpec> devices = {model::DeviceSpec{}};

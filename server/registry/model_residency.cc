@@ -17,7 +17,7 @@ int64_t ModelRegistry::DeviceBytes(const model::Synthesizer& synthesizer) const 
 absl::StatusOr<std::unique_ptr<model::Synthesizer>> ModelRegistry::LoadOnDevice(
     const VersionFolder& folder, int device) {
   const model::SynthesizerOptions options{options_.devices[device], options_.threads,
-                                          options_.render_mode};
+                                          options_.render_mode, options_.cpu_bf16};
   {
     absl::MutexLock lock(&mutex_);
     MakeRoom(device, static_cast<int64_t>(folder.weight_file_bytes));

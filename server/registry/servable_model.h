@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "model/eval/gate/plausibility.h"
 #include "model/synthesizer.h"
@@ -27,14 +28,14 @@ class ServableModel {
  public:
   ServableModel(std::string model_name, int64_t model_version, VersionFolder model_folder,
                 model::ModelConfig model_config, std::string model_digest,
-                std::array<bool, 3> model_precisions, size_t devices,
+                std::array<absl::Status, 3> model_precisions, size_t devices,
                 std::optional<model::PlausibilityRanges> model_plausibility = std::nullopt)
       : name(std::move(model_name)),
         version(model_version),
         folder(std::move(model_folder)),
         config(std::move(model_config)),
         digest(std::move(model_digest)),
-        precisions(model_precisions),
+        precisions(std::move(model_precisions)),
         plausibility(std::move(model_plausibility)),
         slots_(devices) {}
 
@@ -43,8 +44,8 @@ class ServableModel {
   const VersionFolder folder;
   const model::ModelConfig config;
   const std::string digest;
-  // Which model::Precision the devices can compute in, by its value.
-  const std::array<bool, 3> precisions;
+  // Whether the devices can compute in a model::Precision, by its value, and if not, why.
+  const std::array<absl::Status, 3> precisions;
   // The ranges of its training data; unset when the checkpoint has none.
   const std::optional<model::PlausibilityRanges> plausibility;
 

@@ -72,6 +72,7 @@ RegistryOptions ToRegistryOptions(const v1::ServerConfig& config,
   options.warmup = config.models().warmup();
   options.render_mode = config.models().render_mode() == "bounded" ? model::RenderMode::kBounded
                                                                    : model::RenderMode::kFast;
+  options.cpu_bf16 = config.models().cpu_bf16();
   options.names.assign(config.models().names().begin(), config.models().names().end());
   options.devices = devices;
   options.threads = static_cast<int>(config.workers().threads_per_worker());

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/checksum.h"
 #include "base/version.h"
 #include "imaging/volume.h"
@@ -86,9 +87,9 @@ absl::Status PlanCommon(const Request& request, const ServableModel& model,
   }
   const auto precision = ParsePrecision(request.precision());
   if (!precision.ok()) return precision.status();
-  if (!model.precisions[static_cast<size_t>(*precision)]) {
-    return BadField("precision",
-                    absl::StrCat(ToString(*precision), " is not supported by the server's device"));
+  if (const absl::Status& status = model.precisions[static_cast<size_t>(*precision)];
+      !status.ok()) {
+    return BadField("precision", absl::StripPrefix(status.message(), "precision: "));
   }
   const auto priority = ParsePriority(request.priority());
   if (!priority.ok()) return priority.status();

@@ -10,28 +10,11 @@
 #include <tuple>
 #include <vector>
 
-#include "model/checkpoint/hash_weights.h"
+#include "layer_testing.h"
 #include "model/inference/last_layer.h"
 
 namespace synthvol::model {
 namespace {
-
-std::vector<float> Noise(int64_t count, uint64_t stream) {
-  std::vector<float> values(static_cast<size_t>(count));
-  HashUniform(11, stream, absl::MakeSpan(values));
-  return values;
-}
-
-// Runs pieces one after the other, backwards: their order must not matter.
-struct Backwards {
-  mutable std::vector<float> scratch;
-  void operator()(int64_t count, absl::FunctionRef<void(int64_t, float*)> piece) const {
-    for (int64_t i = count - 1; i >= 0; --i) {
-      std::fill(scratch.begin(), scratch.end(), std::nanf(""));
-      piece(i, scratch.data());
-    }
-  }
-};
 
 // A feature map [z][y][x][padded channels] with its normalised values for the plain loops.
 struct Map {
@@ -81,22 +64,6 @@ double PlainOutput(const Map& in, ConvolutionKind kind, const std::vector<float>
     }
   }
   return sum;
-}
-
-PackedConvolution MakeLayer(ConvolutionKind kind, int64_t in_channels, int64_t out_channels,
-                            int64_t in_size, const std::vector<float>& kernel) {
-  PackedConvolution layer;
-  layer.plan = {"test", kind, in_channels, out_channels, in_size};
-  layer.in_channels = Padded(in_channels);
-  layer.out_channels = Padded(out_channels);
-  layer.bias = Noise(out_channels, 31);
-  layer.bias.resize(static_cast<size_t>(layer.out_channels), 0.0F);
-  layer.gamma = Noise(out_channels, 32);
-  layer.beta = Noise(out_channels, 33);
-  layer.panels =
-      Buffer::Allocate(layer.plan.points() * layer.in_channels * layer.out_channels).value();
-  PackConvolutionKernel(kernel, layer);
-  return layer;
 }
 
 using Case = std::tuple<const Kernels*, ConvolutionKind>;

@@ -56,21 +56,24 @@ struct Case {
   int64_t size;
   RenderMode mode;
   int64_t allowance_mib;
+  Precision precision = Precision::kFp32;
 };
 
 // Renders under the limit; runs in the child. Exit status 0 for a whole volume, 3 for
 // RESOURCE_EXHAUSTED, 1 for anything else.
-[[noreturn]] void RenderLimited(const std::string& folder, RenderMode mode, int64_t allowance,
-                                bool at_estimate) {
+[[noreturn]] void RenderLimited(const std::string& folder, RenderMode mode, Precision precision,
+                                int64_t allowance, bool at_estimate) {
   SynthesizerOptions options;
   options.mode = mode;
+  options.cpu_bf16 = precision == Precision::kBf16;
   options.threads = 2;
   auto model = Synthesizer::Load(folder, options);
   if (!model.ok()) _exit(1);
   const auto latent = LatentFromSeed(1, (*model)->config().latent_dim).value();
   SynthesisInput input;
   input.latent = latent;
-  const int64_t estimate = (*model)->EstimateWorkspaceBytes(Precision::kFp32);
+  input.precision = precision;
+  const int64_t estimate = (*model)->EstimateWorkspaceBytes(precision);
   if (estimate > allowance) {
     std::fprintf(stderr, "the estimate of %ld MiB is above the allowance\n",
                  static_cast<long>(estimate / kMiB));
@@ -90,6 +93,13 @@ struct Case {
   _exit(status.ok() && slices == (*model)->config().size ? 0 : 1);
 }
 
+// Whether a model that was loaded for it computes in this precision here.
+bool CanCompute(const std::string& folder, Precision precision) {
+  SynthesizerOptions options;
+  options.cpu_bf16 = precision == Precision::kBf16;
+  return LoadOrDie(folder, options)->CheckPrecision(precision).ok();
+}
+
 class MemoryTest : public testing::TestWithParam<Case> {};
 
 // The published widths, whose memory is the issue's; few latent values, to keep loading short.
@@ -100,9 +110,10 @@ TEST_P(MemoryTest, RendersWithinItsEstimateAndTheIssuesAllowance) {
   config.latent_dim = 16;
   const TemporaryFolder folder;
   WriteHashedModel(config, folder.path());
+  if (!CanCompute(folder.path(), GetParam().precision)) GTEST_SKIP() << "not on this CPU";
   malloc_trim(0);
   const int64_t allowance = GetParam().allowance_mib * kMiB;
-  EXPECT_EXIT(RenderLimited(folder.path(), GetParam().mode, allowance, true),
+  EXPECT_EXIT(RenderLimited(folder.path(), GetParam().mode, GetParam().precision, allowance, true),
               testing::ExitedWithCode(0), "");
 }
 
@@ -110,7 +121,7 @@ TEST(MemoryLimit, BelowTheEstimateIsRefusedWithAStatus) {
   if (!LimitsAreEnforced()) GTEST_SKIP() << "this system does not enforce RLIMIT_DATA";
   const TemporaryFolder folder;
   WriteHashedModel(SmallConfig(128), folder.path());
-  EXPECT_EXIT(RenderLimited(folder.path(), RenderMode::kFast, 500 * kMiB, false),
+  EXPECT_EXIT(RenderLimited(folder.path(), RenderMode::kFast, Precision::kFp32, 500 * kMiB, false),
               testing::ExitedWithCode(3), "");
 }
 
@@ -119,23 +130,57 @@ INSTANTIATE_TEST_SUITE_P(All, MemoryTest,
                          testing::Values(Case{256, RenderMode::kBounded, 500},
                                          Case{256, RenderMode::kFast, 900},
                                          Case{512, RenderMode::kBounded, 2000},
-                                         Case{512, RenderMode::kFast, 2000}),
+                                         Case{512, RenderMode::kFast, 2000},
+                                         Case{256, RenderMode::kBounded, 500, Precision::kBf16},
+                                         Case{256, RenderMode::kFast, 900, Precision::kBf16},
+                                         Case{512, RenderMode::kBounded, 2000, Precision::kBf16},
+                                         Case{512, RenderMode::kFast, 2000, Precision::kBf16}),
                          [](const auto& test) {
                            return std::to_string(test.param.size) +
-                                  (test.param.mode == RenderMode::kFast ? "_fast" : "_bounded");
+                                  (test.param.mode == RenderMode::kFast ? "_fast" : "_bounded") +
+                                  (test.param.precision == Precision::kBf16 ? "_bf16" : "");
                          });
 
-TEST(SteadyState, AllocatesNothing) {
+// With and without bfloat16 weights; one thread, since stacks are private writable memory too.
+TEST(WeightBytes, AreWhatLoadingTakes) {
   const TemporaryFolder folder;
   WriteHashedModel(SmallConfig(64), folder.path());
+  int64_t float_bytes = 0;
+  for (const bool bf16 : {false, true}) {
+    SynthesizerOptions options;
+    options.threads = 1;
+    options.cpu_bf16 = bf16;
+    LoadOrDie(folder.path(), options);  // What the C library keeps from a first time is its own.
+    malloc_trim(0);
+    const int64_t before = DataBytes();
+    const auto model = LoadOrDie(folder.path(), options);
+    malloc_trim(0);
+    EXPECT_NEAR(static_cast<double>(DataBytes() - before),
+                static_cast<double>(model->WeightBytes()), static_cast<double>(kMiB));
+    if (!bf16) float_bytes = model->WeightBytes();
+    if (bf16 && model->CheckPrecision(Precision::kBf16).ok()) {
+      EXPECT_GT(model->WeightBytes(), float_bytes + float_bytes / 8);
+      EXPECT_LE(model->WeightBytes(), float_bytes + float_bytes / 2 + kMiB);
+    }
+  }
+}
+
+class SteadyState : public testing::TestWithParam<Precision> {};
+
+TEST_P(SteadyState, AllocatesNothing) {
+  const TemporaryFolder folder;
+  WriteHashedModel(SmallConfig(64), folder.path());
+  if (!CanCompute(folder.path(), GetParam())) GTEST_SKIP() << "not on this CPU";
   for (const RenderMode mode : {RenderMode::kFast, RenderMode::kBounded}) {
     SynthesizerOptions options;
     options.mode = mode;
     options.threads = 3;
+    options.cpu_bf16 = GetParam() == Precision::kBf16;
     const auto model = LoadOrDie(folder.path(), options);
     const auto latent = LatentFromSeed(1, 24).value();
     SynthesisInput input;
     input.latent = latent;
+    input.precision = GetParam();
     int64_t voxels = 0;
     const SlabCallback count = [&](const Slab& slab) {
       voxels += static_cast<int64_t>(slab.stored.size());
@@ -152,6 +197,11 @@ TEST(SteadyState, AllocatesNothing) {
     EXPECT_EQ(voxels, 6 * 64 * 64 * 64);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(All, SteadyState, testing::Values(Precision::kFp32, Precision::kBf16),
+                         [](const auto& test) {
+                           return test.param == Precision::kFp32 ? "fp32" : "bf16";
+                         });
 
 }  // namespace
 }  // namespace synthvol::model

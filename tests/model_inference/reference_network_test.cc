@@ -177,7 +177,7 @@ TEST(ReferenceNetworkKernels, EachInstructionSetAgrees) {
   SynthesisInput input;
   input.latent = latent;
   for (const Kernels* kernels : AvailableKernels()) {
-    auto model = CpuSynthesizer::Create(*checkpoint, {}, *kernels);
+    auto model = CpuSynthesizer::Create(*checkpoint, {}, *kernels, nullptr);
     ASSERT_TRUE(model.ok()) << model.status();
     const auto volume = SynthesizeUnit(**model, input).value();
     double largest = 0.0;

@@ -1,5 +1,5 @@
-// What a request may count on: the same bytes whatever the mode, the threads, the neighbours and
-// the first slice; clear refusals; an end within one slab.
+// What a request may count on, in each precision of this CPU: the same bytes whatever the mode, the
+// threads, the neighbours and the first slice; clear refusals; an end within one slab.
 #include "model/synthesizer.h"
 
 #include <gmock/gmock.h>
@@ -22,7 +22,7 @@ namespace {
 using testing::HasSubstr;
 
 // One model for all tests of this file.
-class SynthesizerTest : public testing::Test {
+class SynthesizerTest : public testing::TestWithParam<Precision> {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TemporaryFolder;
@@ -33,15 +33,22 @@ class SynthesizerTest : public testing::Test {
     folder_ = nullptr;
   }
 
+  void SetUp() override {
+    const auto status = Load()->CheckPrecision(GetParam());
+    if (!status.ok()) GTEST_SKIP() << status.message();
+  }
+
   static std::unique_ptr<Synthesizer> Load(int threads = 2, RenderMode mode = RenderMode::kFast) {
     SynthesizerOptions options;
     options.threads = threads;
     options.mode = mode;
+    options.cpu_bf16 = GetParam() == Precision::kBf16;
     return LoadOrDie(folder_->path(), options);
   }
   static SynthesisInput InputOf(const std::vector<float>& latent) {
     SynthesisInput input;
     input.latent = latent;
+    input.precision = GetParam();
     return input;
   }
   static std::vector<float> Latent(uint64_t seed) { return LatentFromSeed(seed, 24).value(); }
@@ -49,7 +56,7 @@ class SynthesizerTest : public testing::Test {
   static inline TemporaryFolder* folder_ = nullptr;
 };
 
-TEST_F(SynthesizerTest, GivesTheSameBytesForAnyThreadsModeAndRepetition) {
+TEST_P(SynthesizerTest, GivesTheSameBytesForAnyThreadsModeAndRepetition) {
   const auto latent = Latent(3);
   const auto reference = SynthesizeUnit(*Load(1), InputOf(latent)).value();
   ASSERT_EQ(reference.size(), 64U * 64U * 64U);
@@ -64,7 +71,7 @@ TEST_F(SynthesizerTest, GivesTheSameBytesForAnyThreadsModeAndRepetition) {
   }
 }
 
-TEST_F(SynthesizerTest, GivesTheSameBytesBesideOthers) {
+TEST_P(SynthesizerTest, GivesTheSameBytesBesideOthers) {
   const auto model = Load(2);
   std::vector<std::vector<int16_t>> alone;
   for (uint64_t seed = 0; seed < 4; ++seed) {
@@ -86,7 +93,7 @@ TEST_F(SynthesizerTest, GivesTheSameBytesBesideOthers) {
   EXPECT_EQ(equal, 20);
 }
 
-TEST_F(SynthesizerTest, StoresWhatTheWindowMakesOfTheUnitVolume) {
+TEST_P(SynthesizerTest, StoresWhatTheWindowMakesOfTheUnitVolume) {
   const auto model = Load();
   const auto latent = Latent(8);
   const auto unit = SynthesizeUnit(*model, InputOf(latent)).value();
@@ -97,7 +104,7 @@ TEST_F(SynthesizerTest, StoresWhatTheWindowMakesOfTheUnitVolume) {
   }
 }
 
-TEST_F(SynthesizerTest, ResumesAtAnySliceWithTheSameBytes) {
+TEST_P(SynthesizerTest, ResumesAtAnySliceWithTheSameBytes) {
   const auto latent = Latent(5);
   for (const RenderMode mode : {RenderMode::kFast, RenderMode::kBounded}) {
     const auto model = Load(2, mode);
@@ -112,7 +119,7 @@ TEST_F(SynthesizerTest, ResumesAtAnySliceWithTheSameBytes) {
   }
 }
 
-TEST_F(SynthesizerTest, DeliversSlabsInOrderWithoutGaps) {
+TEST_P(SynthesizerTest, DeliversSlabsInOrderWithoutGaps) {
   const auto model = Load();
   const auto latent = Latent(5);
   SynthesisInput input = InputOf(latent);
@@ -130,7 +137,7 @@ TEST_F(SynthesizerTest, DeliversSlabsInOrderWithoutGaps) {
   EXPECT_EQ(next, 64);
 }
 
-TEST_F(SynthesizerTest, EndsWithinTheSlabWhoseCallbackSaysSo) {
+TEST_P(SynthesizerTest, EndsWithinTheSlabWhoseCallbackSaysSo) {
   const auto model = Load();
   const auto latent = Latent(5);
   int slabs = 0;
@@ -144,7 +151,7 @@ TEST_F(SynthesizerTest, EndsWithinTheSlabWhoseCallbackSaysSo) {
   EXPECT_TRUE(SynthesizeStored(*model, InputOf(latent)).ok());
 }
 
-TEST_F(SynthesizerTest, EndsBeforeTheFirstSlabWhenInterrupted) {
+TEST_P(SynthesizerTest, EndsBeforeTheFirstSlabWhenInterrupted) {
   const auto latent = Latent(5);
   for (const RenderMode mode : {RenderMode::kFast, RenderMode::kBounded}) {
     const auto model = Load(2, mode);
@@ -169,7 +176,7 @@ TEST_F(SynthesizerTest, EndsBeforeTheFirstSlabWhenInterrupted) {
   }
 }
 
-TEST_F(SynthesizerTest, RefusesBadInputsByName) {
+TEST_P(SynthesizerTest, RefusesBadInputsByName) {
   const auto model = Load();
   const auto latent = Latent(1);
   auto with_nan = latent;
@@ -196,16 +203,19 @@ TEST_F(SynthesizerTest, RefusesBadInputsByName) {
   input.start_slice = -1;
   cases.push_back({input, "start_slice: 0 to 63 expected"});
   input = InputOf(latent);
-  input.precision = Precision::kBf16;
-  cases.push_back({input, "precision bf16"});
   input.precision = Precision::kTf32;
-  cases.push_back({input, "precision tf32"});
+  cases.push_back({input, "precision: tf32 is not supported on a CPU"});
   for (const Case& test : cases) {
     const auto volume = SynthesizeStored(*model, test.input);
     EXPECT_EQ(volume.status().code(), absl::StatusCode::kInvalidArgument) << test.message;
     EXPECT_THAT(std::string(volume.status().message()), HasSubstr(test.message));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(All, SynthesizerTest, testing::Values(Precision::kFp32, Precision::kBf16),
+                         [](const auto& test) {
+                           return test.param == Precision::kFp32 ? "fp32" : "bf16";
+                         });
 
 TEST(ConditionalSynthesizer, RendersAClassAsAnotherVolume) {
   const TemporaryFolder folder;

@@ -31,19 +31,27 @@ constexpr int64_t kCudnnWorkspaceBytes = 512 << 20;
 // The first compute capability with tensor cores for bf16 and TF32.
 constexpr int kMinimumMajor = 8;
 
+absl::Status OutOfMemory(const c10::Error& error) {
+  // What the allocator keeps goes back to the device, so that it stays usable.
+  try {
+    ReturnCachedMemory();
+  } catch (const c10::Error&) {  // NOLINT(bugprone-empty-catch)
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the GPU is out of memory: ", error.what_without_backtrace()));
+}
+
 // Runs `body`, which returns a status, and turns ATen's exceptions into one.
 template <typename Body>
 absl::Status CatchDeviceErrors(const Body& body) {
   try {
     return body();
   } catch (const c10::OutOfMemoryError& error) {
-    // What the allocator keeps goes back to the device, so that it stays usable.
-    try {
-      c10::cuda::CUDACachingAllocator::emptyCache();
-    } catch (const c10::Error&) {  // NOLINT(bugprone-empty-catch)
-    }
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the GPU is out of memory: ", error.what_without_backtrace()));
+    return OutOfMemory(error);
+  } catch (const c10::AcceleratorError& error) {
+    // Of the driver itself: pinned memory, a graph, a stream.
+    if (error.get_error_code() == cudaErrorMemoryAllocation) return OutOfMemory(error);
+    return absl::InternalError(absl::StrCat("GPU error: ", error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     return absl::InternalError(absl::StrCat("GPU error: ", error.what_without_backtrace()));
   } catch (const std::exception& error) {
@@ -91,8 +99,9 @@ class CudaSynthesizer : public Synthesizer {
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device_.index);
     if (major >= kMinimumMajor) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(
-        "precision ", precision == Precision::kBf16 ? "bf16" : "tf32",
-        ": compute capability 8.0 or newer expected, this GPU has ", major, ".", minor));
+        "precision: ", precision == Precision::kBf16 ? "bf16" : "tf32",
+        " is not supported on this GPU: compute capability 8.0 or newer expected, it has ", major,
+        ".", minor));
   }
 
   absl::Status Synthesize(const SynthesisInput& input, OutputKind kind,
@@ -103,10 +112,11 @@ class CudaSynthesizer : public Synthesizer {
       const c10::InferenceMode inference;
       const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_.index));
       // A context that throws goes with the exception; only a sound one is put back.
-      std::unique_ptr<DeviceContext> context = Take();
-      absl::Status status = context->Render(config_, input, kind, callback);
-      NotePeak();
-      Return(std::move(context));
+      const int64_t before = ReservedBytes();
+      Lease lease = Take();
+      absl::Status status = lease.context->Render(config_, input, kind, callback);
+      lease.bytes += std::max<int64_t>(0, ReservedBytes() - before);
+      Return(std::move(lease));
       return status;
     });
   }
@@ -118,44 +128,46 @@ class CudaSynthesizer : public Synthesizer {
   }
 
  private:
-  std::unique_ptr<DeviceContext> Take() {
+  // A context, and what the allocator has reserved for it so far.
+  struct Lease {
+    std::unique_ptr<DeviceContext> context;
+    int64_t bytes = 0;
+  };
+
+  Lease Take() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      ++contexts_;
       if (!idle_.empty()) {
-        --contexts_;
-        auto context = std::move(idle_.back());
+        Lease lease = std::move(idle_.back());
         idle_.pop_back();
-        return context;
+        return lease;
       }
     }
-    return std::make_unique<DeviceContext>(weights_, device_.index);
+    return {std::make_unique<DeviceContext>(weights_, device_.index), 0};
   }
 
-  void Return(std::unique_ptr<DeviceContext> context) {
+  void Return(Lease lease) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(context));
+    measured_ = std::max(measured_.load(std::memory_order_relaxed), lease.bytes);
+    idle_.push_back(std::move(lease));
   }
 
-  // After the first run: what the allocator really reserved beside the weights.
-  void NotePeak() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (contexts_ != 1) return;
+  // What the allocator holds of the device. It grows with a context's first run in a precision;
+  // what others take in that moment is counted too, so that an estimate may be high but not low.
+  int64_t ReservedBytes() const {
     const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(
         static_cast<c10::DeviceIndex>(device_.index));
-    const int64_t reserved = stats.reserved_bytes[0].peak - weights_.Bytes();
-    measured_ = std::max(measured_.load(std::memory_order_relaxed), reserved);
+    return stats.reserved_bytes[0].current;
   }
 
   const ModelConfig config_;
   const std::string digest_;
   const DeviceSpec device_;
   const DeviceWeights weights_;
-  std::atomic<int64_t> measured_{0};
+  std::atomic<int64_t> measured_{0};  // the most that a context has taken
 
   std::mutex mutex_;
-  std::vector<std::unique_ptr<DeviceContext>> idle_;  // guarded by mutex_
-  int64_t contexts_ = 0;                              // guarded by mutex_: made so far
+  std::vector<Lease> idle_;  // guarded by mutex_
 };
 
 absl::StatusOr<int> CountDevices() {

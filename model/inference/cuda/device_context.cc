@@ -2,6 +2,7 @@
 
 #include <ATen/ops/_convolution.h>
 #include <ATen/ops/empty.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 
@@ -16,7 +17,8 @@
 namespace synthvol::model {
 namespace {
 
-// Recording makes other threads' recordings fail; one at a time.
+// One recording at a time, and nothing else that needs the allocator whole: during a recording it
+// neither empties its cache nor reuses it for others that run out of memory.
 std::mutex& RecordingMutex() {
   static auto* const mutex = new std::mutex;
   return *mutex;
@@ -37,12 +39,17 @@ cudaEvent_t MakeEvent() {
 
 }  // namespace
 
+void ReturnCachedMemory() {
+  const std::lock_guard<std::mutex> lock(RecordingMutex());
+  c10::cuda::CUDACachingAllocator::emptyCache();
+}
+
 DeviceContext::DeviceContext(const DeviceWeights& weights, int device_index)
     : weights_(weights),
       device_(c10::kCUDA, static_cast<c10::DeviceIndex>(device_index)),
-      compute_(c10::cuda::getStreamFromPool(false, device_.index())),
-      copy_(c10::cuda::getStreamFromPool(false, device_.index())) {
-  const c10::cuda::CUDAStreamGuard guard(compute_);
+      compute_(device_.index()),
+      copy_(device_.index()) {
+  const c10::cuda::CUDAStreamGuard guard(compute_.get());
   const auto on_device = [&](int64_t count, at::ScalarType type) {
     return at::empty({count}, at::TensorOptions().dtype(type).device(device_));
   };
@@ -68,6 +75,8 @@ DeviceContext::DeviceContext(const DeviceWeights& weights, int device_index)
 }
 
 DeviceContext::~DeviceContext() {
+  C10_CUDA_IGNORE_ERROR(cudaStreamSynchronize(compute_.raw()));
+  C10_CUDA_IGNORE_ERROR(cudaStreamSynchronize(copy_.raw()));
   for (cudaEvent_t event : copied_) {
     if (event != nullptr) C10_CUDA_IGNORE_ERROR(cudaEventDestroy(event));
   }
@@ -88,7 +97,7 @@ at::Tensor DeviceContext::Convolve(const at::Tensor& in, const DeviceConvolution
 }
 
 at::Tensor DeviceContext::Forward(Precision precision) {
-  const cudaStream_t stream = compute_.stream();
+  const cudaStream_t stream = compute_.raw();
   const bool is_bf16 = precision == Precision::kBf16;
   const Element element = is_bf16 ? Element::kBf16 : Element::kFloat;
   const auto map = [&](int64_t channels, int64_t size) {
@@ -127,11 +136,13 @@ at::Tensor DeviceContext::Forward(Precision precision) {
 }
 
 void DeviceContext::Record(Precision precision, Recording& recording) {
+  const std::lock_guard<std::mutex> lock(RecordingMutex());
   // A run beforehand makes cuDNN choose and load its kernels, which a recording may not.
   recording.output = Forward(precision);
-  C10_CUDA_CHECK(cudaStreamSynchronize(compute_.stream()));
+  C10_CUDA_CHECK(cudaStreamSynchronize(compute_.raw()));
   recording.output = at::Tensor();
-  const std::lock_guard<std::mutex> lock(RecordingMutex());
+  // The recording has memory of its own: that of the run is not kept beside it.
+  c10::cuda::CUDACachingAllocator::emptyCache();
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   graph->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
   try {
@@ -162,7 +173,7 @@ void DeviceContext::CopyLatent(const ModelConfig& config, const SynthesisInput& 
   std::copy(input.latent.begin(), input.latent.end(), host);
   if (input.class_label >= 0) host[config.latent_dim + input.class_label] = 1.0F;
   C10_CUDA_CHECK(cudaMemcpyAsync(latent_.data_ptr(), host, latent_.nbytes(), cudaMemcpyHostToDevice,
-                                 compute_.stream()));
+                                 compute_.raw()));
 }
 
 absl::Status DeviceContext::Wait(cudaEvent_t event, const SynthesisInput& input) {
@@ -193,17 +204,17 @@ absl::Status DeviceContext::DeliverSlabs(const ModelConfig& config, const Synthe
     float* unit = kind == OutputKind::kUnit ? reinterpret_cast<float*>(at) : nullptr;
     int16_t* stored = kind == OutputKind::kStored ? reinterpret_cast<int16_t*>(at) : nullptr;
     C10_CUDA_CHECK(LaunchFinish(last, i * kDeviceSlabSlices, kDeviceSlabSlices, scale.half_range,
-                                scale.centre, unit, stored, compute_.stream()));
-    C10_CUDA_CHECK(cudaEventRecord(finished_[static_cast<size_t>(i)], compute_.stream()));
+                                scale.centre, unit, stored, compute_.raw()));
+    C10_CUDA_CHECK(cudaEventRecord(finished_[static_cast<size_t>(i)], compute_.raw()));
   }
   const auto start_copy = [&](int64_t i) {
     if (i >= end) return;
     const auto slot = static_cast<size_t>(i % 2);
-    C10_CUDA_CHECK(cudaStreamWaitEvent(copy_.stream(), finished_[static_cast<size_t>(i)], 0));
+    C10_CUDA_CHECK(cudaStreamWaitEvent(copy_.raw(), finished_[static_cast<size_t>(i)], 0));
     C10_CUDA_CHECK(cudaMemcpyAsync(slabs_host_[slot].data_ptr(), volume + i * slab_bytes,
                                    static_cast<size_t>(slab_bytes), cudaMemcpyDeviceToHost,
-                                   copy_.stream()));
-    C10_CUDA_CHECK(cudaEventRecord(copied_[slot], copy_.stream()));
+                                   copy_.raw()));
+    C10_CUDA_CHECK(cudaEventRecord(copied_[slot], copy_.raw()));
   };
   start_copy(begin);
   start_copy(begin + 1);
@@ -233,22 +244,22 @@ absl::Status DeviceContext::DeliverSlabs(const ModelConfig& config, const Synthe
 
 absl::Status DeviceContext::Render(const ModelConfig& config, const SynthesisInput& input,
                                    OutputKind kind, const SlabCallback& callback) {
-  const c10::cuda::CUDAStreamGuard guard(compute_);
+  const c10::cuda::CUDAStreamGuard guard(compute_.get());
   if (input.interrupted) {
     if (auto status = input.interrupted(); !status.ok()) return status;
   }
   CopyLatent(config, input);
   const at::Tensor& raw = RunNetwork(input.precision);
   C10_CUDA_CHECK(cudaMemcpyAsync(status_host_.data_ptr(), status_.data_ptr(), sizeof(int),
-                                 cudaMemcpyDeviceToHost, compute_.stream()));
+                                 cudaMemcpyDeviceToHost, compute_.raw()));
   const ConvolutionOutput last{
       raw.const_data_ptr(), input.precision == Precision::kBf16 ? Element::kBf16 : Element::kFloat,
       /*phases=*/true,      config.size,
       /*channels=*/1,       weights_.last.bias.const_data_ptr<float>()};
   const absl::Status status = DeliverSlabs(config, input, kind, callback, last);
   // Nothing of this request may be left when the next one takes the context.
-  C10_CUDA_CHECK(cudaStreamSynchronize(compute_.stream()));
-  C10_CUDA_CHECK(cudaStreamSynchronize(copy_.stream()));
+  C10_CUDA_CHECK(cudaStreamSynchronize(compute_.raw()));
+  C10_CUDA_CHECK(cudaStreamSynchronize(copy_.raw()));
   return status;
 }
 

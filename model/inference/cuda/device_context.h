@@ -7,7 +7,6 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/cuda/CUDAGraph.h>
-#include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
 #include <array>
@@ -19,6 +18,7 @@
 #include "absl/status/status.h"
 #include "model/inference/cuda/device_kernels.h"
 #include "model/inference/cuda/device_weights.h"
+#include "model/inference/cuda/own_stream.h"
 #include "model/synthesizer.h"
 
 namespace synthvol::model {
@@ -26,10 +26,16 @@ namespace synthvol::model {
 // Slices of a slab: as many as a copy needs to run at full speed, few enough to leave early.
 inline constexpr int64_t kDeviceSlabSlices = 16;
 
+// Gives what ATen's allocator keeps and nobody uses back to the devices. Waits for a recording to
+// end, during which the allocator refuses. Throws c10::Error.
+void ReturnCachedMemory();
+
 class DeviceContext {
  public:
   // Takes the streams and the memory that does not depend on the precision. Throws c10::Error.
   DeviceContext(const DeviceWeights& weights, int device_index);
+  // Waits for what is left on the streams (after an error), so that no copy writes to memory that
+  // has a new owner.
   ~DeviceContext();
   DeviceContext(const DeviceContext&) = delete;
   DeviceContext& operator=(const DeviceContext&) = delete;
@@ -61,8 +67,9 @@ class DeviceContext {
 
   const DeviceWeights& weights_;
   const c10::Device device_;
-  const c10::cuda::CUDAStream compute_;
-  const c10::cuda::CUDAStream copy_;
+  // Before the memory below, which goes back before they do.
+  const OwnStream compute_;
+  const OwnStream copy_;
 
   at::Tensor latent_;                     // [latent_inputs], device
   at::Tensor latent_host_;                // the same, pinned

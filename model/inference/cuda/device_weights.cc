@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/Device.h>
+#include <c10/cuda/CUDAStream.h>
 
 #include <string>
 
@@ -90,6 +91,8 @@ DeviceWeights Upload(const Checkpoint& checkpoint, int device_index) {
   const ConvolutionPlan last{"7", ConvolutionKind::kUp, weights.plan.last_in_channels, 1,
                              weights.plan.last_in_size};
   weights.last = uploader.Convolution(last, false);
+  // The contexts' streams do not wait for this one.
+  c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_index)).synchronize();
   return weights;
 }
 

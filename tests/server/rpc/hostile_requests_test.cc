@@ -94,6 +94,7 @@ const Case kCases[] = {
   {"FormatNegative", [](auto& r) { r.set_format(static_cast<v1::VolumeFormat>(-1)); }, kBad, "format", "unknown value -1"},
   {"PrecisionUnknown", [](auto& r) { r.set_precision(static_cast<v1::Precision>(9)); }, kBad, "precision", "unknown value 9"},
   {"PrecisionOfGpu", [](auto& r) { r.set_precision(v1::PRECISION_TF32); }, kBad, "precision", "tf32 is not supported"},
+  {"PrecisionNotSwitchedOn", [](auto& r) { r.set_precision(v1::PRECISION_BF16); }, kBad, "precision", "bf16 is not s"},
   {"PriorityUnknown", [](auto& r) { r.set_priority(static_cast<v1::Priority>(9)); }, kBad, "priority", "unknown value 9"},
   {"ChunkTooSmall", [](auto& r) { r.set_max_chunk_bytes(65535); }, kBad, "max_chunk_bytes", "65536 .. 3145728"},
   {"ChunkTooLarge", [](auto& r) { r.set_max_chunk_bytes(3145729); }, kBad, "max_chunk_bytes", "65536 .. 3145728"},
