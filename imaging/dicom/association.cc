@@ -14,8 +14,8 @@ namespace synthvol::imaging::dicom {
 namespace {
 
 constexpr absl::Duration kCancellationStep = absl::Milliseconds(1000);
-// DCMTK cannot be interrupted while it waits for a TCP connection, so it waits in steps. Long enough
-// for a first SYN that was lost and repeated after a second.
+// DCMTK cannot be interrupted while it waits for a TCP connection, so it waits in steps. Long
+// enough for a first SYN that was lost and repeated after a second.
 constexpr absl::Duration kConnectStep = absl::Seconds(2);
 
 int WholeSeconds(absl::Duration duration) {

@@ -65,8 +65,7 @@ void Copy(const std::string& value, char (&field)[N]) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StorageAssociation>> StorageAssociation::Open(
-    const DestinationConfig& config, const InstanceIdentity& first,
-    DeliveryTracker& tracker) {
+    const DestinationConfig& config, const InstanceIdentity& first, DeliveryTracker& tracker) {
   // One context a syntax: a peer picks one syntax of each context, so ours is never hidden by a
   // fallback.
   std::vector<Proposal> proposals = {{first.sop_class_uid, {first.transfer_syntax_uid}}};

@@ -51,7 +51,8 @@ absl::StatusOr<std::unique_ptr<DcmTransportLayer>> MakeTransportLayer(
   }
   // OpenSSL 3 initialises itself.
   auto layer = std::make_unique<PromptLayer<DcmTLSTransportLayer>>(
-      std::move(on_connection), role, static_cast<const char*>(nullptr), static_cast<OFBool>(OFFalse));
+      std::move(on_connection), role, static_cast<const char*>(nullptr),
+      static_cast<OFBool>(OFFalse));
   const std::string authorities = options.ca_file.empty() ? kSystemCertificates : options.ca_file;
   absl::Status status =
       Check(layer->addTrustedCertificateFile(authorities.c_str(), DCF_Filetype_PEM), "CA file",

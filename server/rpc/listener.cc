@@ -101,8 +101,8 @@ absl::Status Listener::Bind() {
     sockaddr_in6 any{};
     any.sin6_family = AF_INET6;
     any.sin6_port = htons(static_cast<uint16_t>(port_));
-    const int fd = Listen(reinterpret_cast<sockaddr*>(&any), sizeof(any),
-                          options_.dead_peer_timeout);
+    const int fd =
+        Listen(reinterpret_cast<sockaddr*>(&any), sizeof(any), options_.dead_peer_timeout);
     if (fd >= 0) {
       sockets_.push_back(fd);
       port_ = PortOf(fd);

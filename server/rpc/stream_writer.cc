@@ -13,6 +13,7 @@ namespace synthvol::server {
 namespace {
 
 constexpr absl::Duration kLeastDeadlineSlack = absl::Milliseconds(20);
+constexpr absl::Duration kMostDeadlineSlack = absl::Seconds(1);
 
 }  // namespace
 
@@ -142,8 +143,9 @@ absl::Status StreamWriter::WhyGone(const char* cancelled) const {
   const absl::Time deadline = DeadlineOf(*context_);
   const absl::Time now = absl::Now();
   // The caller's own timer began before ours, and what gRPC told us of it was rounded up.
-  const absl::Duration early = std::max(kLeastDeadlineSlack, (deadline - begin_) / 50);
-  if (now + early < deadline) return absl::CancelledError(cancelled);
+  const absl::Duration early =
+      std::clamp((deadline - begin_) / 50, kLeastDeadlineSlack, kMostDeadlineSlack);
+  if (deadline - now > early) return absl::CancelledError(cancelled);
   return WithReason(absl::DeadlineExceededError("the deadline passed"), "DEADLINE");
 }
 

@@ -139,9 +139,9 @@ absl::Status Scheduler::CheckAdmission(const TaskSpec& spec, Tenant& tenant, abs
   if (spec.bytes > options_.max_bytes) {
     // No time to retry after: waiting will not make it smaller.
     return WithQuotaSubject(
-        WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                       "the request needs ", spec.bytes, " bytes of memory; ", options_.max_bytes,
-                       " is all that open requests may hold")),
+        WithReason(absl::ResourceExhaustedError(
+                       absl::StrCat("the request needs ", spec.bytes, " bytes of memory; ",
+                                    options_.max_bytes, " is all that open requests may hold")),
                    "REQUEST_BYTES"),
         "queue:bytes");
   }

@@ -15,7 +15,8 @@
 //   through its Turn and gives its worker back at its next check.
 //
 // Refusals are annotated (annotated_status.h) with a reason, a quota and a time to retry after:
-//   RESOURCE_EXHAUSTED  QUEUE_FULL, QUEUE_BYTES, TENANT_REQUESTS, TENANT_RATE, DEADLINE_UNREACHABLE,
+//   RESOURCE_EXHAUSTED  QUEUE_FULL, QUEUE_BYTES, TENANT_REQUESTS, TENANT_RATE,
+//   DEADLINE_UNREACHABLE,
 //                       and REQUEST_BYTES for what no waiting makes fit (no time to retry after)
 //   UNAVAILABLE         DRAINING, NO_WORKER
 //   DEADLINE_EXCEEDED   for a deadline that has passed already

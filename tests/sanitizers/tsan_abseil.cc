@@ -3,8 +3,8 @@
 //
 // The definitions below stand in front of those of libabsl_synchronization.so for everything that
 // the dynamic linker binds, so also for gRPC's own mutexes: what one of its threads wrote before it
-// released one is known to have happened before what another does after acquiring it. Atomics inside
-// gRPC stay invisible; tests/sanitizers/races.txt names what follows from that.
+// released one is known to have happened before what another does after acquiring it. Atomics
+// inside gRPC stay invisible; tests/sanitizers/races.txt names what follows from that.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
@@ -37,8 +37,8 @@ Result CallReal(void* function, Arguments... arguments) {
   return reinterpret_cast<Result (*)(Arguments...)>(function)(arguments...);
 }
 
-// Whoever gives a mutex up evaluates the conditions of those who wait for it, and so reads what they
-// guard: after the release below, but before anybody else can have the mutex.
+// Whoever gives a mutex up evaluates the conditions of those who wait for it, and so reads what
+// they guard: after the release below, but before anybody else can have the mutex.
 class OthersConditions {
  public:
   OthersConditions() { AnnotateIgnoreReadsBegin(__FILE__, __LINE__); }
@@ -58,8 +58,7 @@ class Freed {
 
 }  // namespace
 
-#define REAL(symbol)                               \
-  static void* const real = Find(symbol);
+#define REAL(symbol) static void* const real = Find(symbol);
 
 void Mutex::Lock() {
   REAL("_ZN4absl7debian35Mutex4LockEv")

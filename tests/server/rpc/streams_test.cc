@@ -239,8 +239,8 @@ TEST_F(StreamsTest, WhatExpiresIsNotCalledCancelled) {
   const Scheduler& scheduler = server_.server().scheduler();
   for (int i = 0; i < kCalls; ++i) {
     // Behind another call, a deadline that cannot be met would be refused at once.
-    ASSERT_TRUE(Eventually(
-        [&] { return scheduler.Snapshot().workers.at(0).state == WorkerState::kIdle; }));
+    ASSERT_TRUE(
+        Eventually([&] { return scheduler.Snapshot().workers.at(0).state == WorkerState::kIdle; }));
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(60));
     const grpc::Status status =
