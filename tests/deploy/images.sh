@@ -25,6 +25,8 @@ cleanup() {
   local id
   [ -n "${server_pid:-}" ] && kill "$server_pid" 2>/dev/null && wait "$server_pid" 2>/dev/null
   for id in "${containers[@]}"; do b umount "$id" >/dev/null 2>&1 || true; b rm "$id" >/dev/null 2>&1 || true; done
+  # The second build's layers serve nobody.
+  b rmi localhost/again >/dev/null 2>&1 || true
   rm -rf "$work"
 }
 trap cleanup EXIT
