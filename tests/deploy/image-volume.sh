@@ -8,6 +8,9 @@ needs containerd2 containerd2-shim
 
 mkdir "$work/bin"
 ln -s "$K8S_BIN"/* "$work/bin/"
+# kubectl does not look into a folder behind a link.
+rm "$work/bin/crds"
+cp -r "$K8S_BIN/crds" "$work/bin/"
 ln -s "$K8S_BIN/containerd2" "$work/bin/containerd"
 ln -s "$K8S_BIN/containerd2-shim" "$work/bin/containerd-shim-runc-v2"
 for program in kube-apiserver kubelet; do

@@ -20,11 +20,13 @@ commit=$(git rev-parse --short=12 HEAD)
 b() { nice -n 10 buildah --root "$store/store/root" --runroot "$store/store/run" --storage-driver overlay "$@"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
 work=$(mktemp -d)
-containers=()
+touch "$work/containers"
 cleanup() {
   local id
   [ -n "${server_pid:-}" ] && kill "$server_pid" 2>/dev/null && wait "$server_pid" 2>/dev/null
-  for id in "${containers[@]}"; do b umount "$id" >/dev/null 2>&1 || true; b rm "$id" >/dev/null 2>&1 || true; done
+  while read -r id; do b umount "$id" >/dev/null 2>&1 || true; b rm "$id" >/dev/null 2>&1 || true; done <"$work/containers"
+  # The second build's layers serve nobody.
+  b rmi localhost/again >/dev/null 2>&1 || true
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -67,7 +69,7 @@ build() {
     >"$store/$target.log" 2>&1 || { tail -n 20 "$store/$target.log" >&2; fail "build of $target; the whole log is $store/$target.log"; }
 }
 # Mounts an image's root and prints where.
-mount_image() { local id; id=$(b from --pull-never "$1"); containers+=("$id"); b mount "$id"; }
+mount_image() { local id; id=$(b from --pull-never "$1"); echo "$id" >>"$work/containers"; b mount "$id"; }
 
 # Every path with its kind, mode, time and link, then every file with its digest; but not the files that a running container gets.
 list_files() {
@@ -101,6 +103,11 @@ mount -t tmpfs -o mode=1777,size=512m tmpfs "$root/tmp"
 mkdir -p "$root/tmp/out"
 mount --bind "$models" "$root/models"
 mount --bind "$out" "$root/tmp/out"
+# What every runtime gives a container.
+mkdir -p "$root/dev" "$root/proc"
+mount -t tmpfs tmpfs "$root/dev"
+for device in null urandom; do touch "$root/dev/$device" && mount --bind "/dev/$device" "$root/dev/$device"; done
+mount --rbind /proc "$root/proc"
 mount -o remount,ro,bind "$root"
 exec setpriv --no-new-privs chroot --userspec=65532:65532 --groups=65532 "$root" "$@"
 R

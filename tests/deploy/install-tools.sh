@@ -94,12 +94,14 @@ fi
 
 # module PATH@VERSION: downloads a Go module and prints its folder.
 module() { (cd /tmp && go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); }
-if [ ! -f "$K8S_ROOT/schemas/.complete" ]; then
+if [ ! -f "$K8S_ROOT/schemas/.complete-2" ]; then
   crds=(
     "$(module github.com/prometheus-operator/prometheus-operator@v0.85.0)"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml
     "$(module github.com/kedacore/keda/v2@v2.16.1)/config/crd/bases/keda.sh_scaledobjects.yaml"
     "$(module github.com/cert-manager/cert-manager@v1.16.3)/deploy/crds/crd-certificates.yaml"
     "$(module github.com/kubeflow/training-operator@v1.8.1)/manifests/base/crds/kubeflow.org_pytorchjobs.yaml"
+    # The newest of its versions that the module proxy serves.
+    "$(module github.com/GoogleCloudPlatform/prometheus-engine@v0.12.0)/charts/operator/crds/monitoring.googleapis.com_podmonitorings.yaml"
   )
   for file in "${crds[@]}"; do
     # cert-manager's file is a Helm template; its conditions hold for a plain installation.
@@ -109,8 +111,5 @@ if [ ! -f "$K8S_ROOT/schemas/.complete" ]; then
   for release in 1.30.14 1.35.0; do
     "$python" "$here/schemas.py" --swagger "$(module "k8s.io/kubernetes@v$release")/api/openapi-spec/swagger.json" --out "$K8S_ROOT/schemas/$release"
   done
-  touch "$K8S_ROOT/schemas/.complete"
+  touch "$K8S_ROOT/schemas/.complete-2"
 fi
-# Not in any Go module that is served: judged where somebody has put it there.
-podmonitorings=$K8S_ROOT/crds/monitoring.googleapis.com_podmonitorings.yaml
-if [ -f "$podmonitorings" ]; then "$python" "$here/schemas.py" --crd "$podmonitorings" --out "$K8S_ROOT/schemas/crd"; fi

@@ -102,6 +102,27 @@ capabilities:
 {{/* What the HPA and KEDA scale on: the mean over the pods of the time until all that waits or runs is done. */}}
 {{- define "synthvol.scaledMetric" -}}synthvol_queue_backlog_seconds{{- end -}}
 
+{{/* How fast pods come and go, for the HPA and for the one that KEDA makes: up at once, down one at a time. */}}
+{{- define "synthvol.scalingBehavior" -}}
+scaleUp:
+  stabilizationWindowSeconds: 0
+  policies:
+    - type: Percent
+      value: 100
+      periodSeconds: 60
+    - type: Pods
+      value: 2
+      periodSeconds: 60
+  selectPolicy: Max
+scaleDown:
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}
+  policies:
+    - type: Pods
+      value: 1
+      # Kubernetes allows at most half an hour.
+      periodSeconds: {{ min 1800 (max 60 (int (include "synthvol.gracePeriod" .))) }}
+{{- end -}}
+
 {{/* Limits and requests with the GPU added; call with (dict "resources" R "name" N "count" C). */}}
 {{- define "synthvol.resources" -}}
 {{- $resources := deepCopy .resources -}}
