@@ -35,6 +35,23 @@ bool Eventually(const std::function<bool()>& condition) {
   return condition();
 }
 
+// The stored bytes of a seed of "tiny".
+std::string Render(model::Synthesizer& synthesizer, uint64_t seed, model::Precision precision) {
+  const auto latent = model::LatentFromSeed(seed, 16);
+  model::SynthesisInput input;
+  input.latent = *latent;
+  input.precision = precision;
+  std::string bytes;
+  const absl::Status status =
+      synthesizer.Synthesize(input, model::OutputKind::kStored, [&bytes](const model::Slab& slab) {
+        bytes.append(reinterpret_cast<const char*>(slab.stored.data()),
+                     slab.stored.size() * sizeof(int16_t));
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
+  return bytes;
+}
+
 class StreamsTest : public ::testing::Test {
  protected:
   TestServer server_;
@@ -64,28 +81,42 @@ TEST_F(StreamsTest, SendsTheVoxelsThatTheModelMakes) {
   ASSERT_EQ(received.fault, "");
   ASSERT_EQ(received.volumes.size(), 1u);
 
-  auto synthesizer = model::Synthesizer::Load(server_.repository() + "/tiny/1", {});
+  const auto synthesizer = model::Synthesizer::Load(server_.repository() + "/tiny/1", {});
   ASSERT_TRUE(synthesizer.ok());
-  const auto latent = model::LatentFromSeed(42, 16);
-  model::SynthesisInput input;
-  input.latent = *latent;
-  std::string expected;
-  ASSERT_TRUE((*synthesizer)
-                  ->Synthesize(input, model::OutputKind::kStored,
-                               [&expected](const model::Slab& slab) {
-                                 expected.append(reinterpret_cast<const char*>(slab.stored.data()),
-                                                 slab.stored.size() * sizeof(int16_t));
-                                 return absl::OkStatus();
-                               })
-                  .ok());
-  EXPECT_TRUE(received.volumes[0] == expected);
+  EXPECT_TRUE(received.volumes[0] == Render(**synthesizer, 42, model::Precision::kFp32));
   const v1::VolumeHeader& header = received.headers[0];
   EXPECT_EQ(header.seed(), 42u);
   EXPECT_EQ(header.model_digest(), (*synthesizer)->digest());
   EXPECT_EQ(header.total_bytes(), kVoxels * 2);
   EXPECT_EQ(header.geometry().spacing_mm(2), 2.0);
   EXPECT_EQ(header.device_class(), "cpu");
+  EXPECT_EQ(header.precision(), v1::PRECISION_FP32);
   EXPECT_NE(header.request_id(), "");
+}
+
+// models.cpu_bf16, on a CPU that has it; hostile_requests_test.cc has the refusal.
+TEST(StreamsInBf16, SendsTheVoxelsThatTheModelMakes) {
+  TestServer server([](v1::ServerConfig& config) { config.mutable_models()->set_cpu_bf16(true); });
+  model::SynthesizerOptions options;
+  options.cpu_bf16 = true;
+  const auto synthesizer = model::Synthesizer::Load(server.repository() + "/tiny/1", options);
+  ASSERT_TRUE(synthesizer.ok());
+  v1::SynthesizeRequest request = PlainRequest(42);
+  request.set_precision(v1::PRECISION_BF16);
+  const Received received = Synthesize(server.synthesis(), request);
+  const absl::Status here = (*synthesizer)->CheckPrecision(model::Precision::kBf16);
+  if (!here.ok()) {
+    EXPECT_EQ(received.status.error_code(), StatusCode::INVALID_ARGUMENT);
+    GTEST_SKIP() << here.message();
+  }
+  ASSERT_TRUE(received.status.ok()) << received.status.error_message();
+  EXPECT_EQ(received.headers.at(0).precision(), v1::PRECISION_BF16);
+  const std::string rounded = Render(**synthesizer, 42, model::Precision::kBf16);
+  EXPECT_TRUE(received.volumes.at(0) == rounded);
+  EXPECT_FALSE(rounded == Render(**synthesizer, 42, model::Precision::kFp32));
+  // A request that names no precision is not changed by the switch.
+  EXPECT_EQ(Synthesize(server.synthesis(), PlainRequest(42)).headers.at(0).precision(),
+            v1::PRECISION_FP32);
 }
 
 TEST_F(StreamsTest, ABatchIsTheVolumesOfItsSeeds) {
