@@ -1,7 +1,8 @@
 #include "model/kernels/upsample_taps.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "model/kernels/bf16.h"
 
 // One source for every instruction set: a function marked so is compiled into each of its callers,
 // which name the set.
@@ -11,20 +12,9 @@ namespace synthvol::model {
 namespace {
 
 SYNTHVOL_INLINE float Load(float value) { return value; }
-SYNTHVOL_INLINE float Load(Bfloat16 value) {
-  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-  float result;
-  std::memcpy(&result, &bits, sizeof(result));
-  return result;
-}
-
+SYNTHVOL_INLINE float Load(Bfloat16 value) { return FromBf16(value.bits); }
 SYNTHVOL_INLINE void Store(float value, float& to) { to = value; }
-// Rounds to nearest, ties to even.
-SYNTHVOL_INLINE void Store(float value, Bfloat16& to) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  to.bits = static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
+SYNTHVOL_INLINE void Store(float value, Bfloat16& to) { to.bits = ToBf16(value); }
 
 // Rows of three taps along x to the outputs at even and odd columns.
 template <typename T>
