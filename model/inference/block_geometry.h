@@ -30,10 +30,10 @@ inline int64_t HaloFloats(ConvolutionKind kind, const Block& block) {
 
 // Values of one field, and how many fields the input transform makes.
 inline int64_t FieldSize(ConvolutionKind kind, const Block& block) {
-  int64_t floats = block.channels;
+  int64_t values = block.channels;
   for (const int64_t tiles : block.tiles)
-    floats *= kind == ConvolutionKind::kUp ? tiles + 1 : tiles;
-  return floats;
+    values *= kind == ConvolutionKind::kUp ? tiles + 1 : tiles;
+  return values + block.field_padding;
 }
 inline int64_t FieldCount(ConvolutionKind kind) {
   return kind == ConvolutionKind::kUp ? 8 : kMaxPoints;

@@ -140,9 +140,11 @@ int64_t FieldsFloats(const PackedConvolution& layer) {
   return FieldCount(layer.plan.kind) * FieldSize(layer.plan.kind, block);
 }
 
-int64_t ProductFloats(const PackedConvolution& layer) {
+// Floats from the products of a point to those of the next, for so many blocks. A power of two
+// would put a tile's products into the same few sets of the caches.
+int64_t PointStride(const PackedConvolution& layer, int64_t blocks) {
   const Block block = layer.plan.BlockOf(layer.out_channels);
-  return layer.plan.points() * TilesOf(block) * layer.out_channels;
+  return blocks * TilesOf(block) * layer.out_channels + kPanel;
 }
 
 }  // namespace
@@ -154,13 +156,13 @@ ConvolutionMode PreferredMode(const PackedConvolution& layer) {
 int64_t ScratchFloats(const PackedConvolution& layer, ConvolutionMode mode) {
   const int64_t halo = HaloFloats(layer.plan.kind, layer.plan.BlockOf(layer.in_channels));
   if (mode == ConvolutionMode::kPhases) return halo;
-  return halo + FieldsFloats(layer) + ProductFloats(layer);
+  return halo + FieldsFloats(layer) + layer.plan.points() * PointStride(layer, 1);
 }
 
 int64_t SharedFloats(const PackedConvolution& layer, ConvolutionMode mode) {
   if (mode == ConvolutionMode::kBlocks) return 0;
-  return std::min(kPhaseBlocks, layer.plan.BlockCount()) *
-         (FieldsFloats(layer) + ProductFloats(layer));
+  const int64_t blocks = std::min(kPhaseBlocks, layer.plan.BlockCount());
+  return blocks * FieldsFloats(layer) + layer.plan.points() * PointStride(layer, blocks);
 }
 
 int64_t BlockSumFloats(const PackedConvolution& layer) {
@@ -177,7 +179,7 @@ void RunBlocks(const ConvolutionCall& call, int64_t z_begin, int64_t z_end, Para
     float* products = fields + FieldsFloats(layer);
     for (int64_t x = 0; x < layer.plan.BlocksAlong(2); ++x) {
       const BlockPlace place = PlaceOf(layer, z_begin + piece / rows, piece % rows, x);
-      const int64_t point_stride = TilesOf(place.out) * layer.out_channels;
+      const int64_t point_stride = PointStride(layer, 1);
       TransformInput(call, place, scratch, fields);
       for (int64_t point = 0; point < layer.plan.points(); ++point) {
         MultiplyPoint(call, place.in, fields, point, 0, layer.panel_count(),
@@ -202,7 +204,7 @@ void RunPhases(const ConvolutionCall& call, float* shared, Parallel parallel) {
   for (int64_t first = 0; first < plan.BlockCount(); first += kPhaseBlocks) {
     const int64_t count = std::min(kPhaseBlocks, plan.BlockCount() - first);
     float* products = shared + count * fields_floats;
-    const int64_t point_stride = count * block_floats;
+    const int64_t point_stride = PointStride(layer, count);
     parallel(count, [&](int64_t b, float* scratch) {
       TransformInput(call, place_of(first + b), scratch, shared + b * fields_floats);
     });

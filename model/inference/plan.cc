@@ -8,11 +8,13 @@ namespace {
 // 32 tiles: the products of a block stay in the second-level cache, and each weight that is loaded
 // serves 32 rows.
 constexpr int64_t kBlockTiles[3] = {2, 4, 4};
+// Fields of a power of two would all lie in the same few sets of the caches.
+constexpr int64_t kFieldPadding = 32;
 
 }  // namespace
 
 Block ConvolutionPlan::BlockOf(int64_t channels) const {
-  Block block{{0, 0, 0}, channels};
+  Block block{{0, 0, 0}, channels, kind == ConvolutionKind::kSame ? kFieldPadding : 0};
   for (int axis = 0; axis < 3; ++axis) block.tiles[axis] = std::min(kBlockTiles[axis], tiles());
   return block;
 }

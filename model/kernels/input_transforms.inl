@@ -104,7 +104,8 @@ void TransformInputSame(const Block& block, const float* halo, Field* fields) {
   const int64_t channels = block.channels;
   const int64_t row = (2 * block.tiles[2] + 2) * channels;
   const int64_t plane = (2 * block.tiles[1] + 2) * row;
-  const int64_t field_stride = block.tiles[0] * block.tiles[1] * block.tiles[2] * channels;
+  const int64_t field_stride =
+      block.tiles[0] * block.tiles[1] * block.tiles[2] * channels + block.field_padding;
   for (int64_t z = 0; z < block.tiles[0]; ++z) {
     for (int64_t y = 0; y < block.tiles[1]; ++y) {
       for (int64_t x = 0; x < block.tiles[2]; ++x) {

@@ -29,6 +29,8 @@ constexpr int64_t PointsOf(ConvolutionKind kind) { return kind == ConvolutionKin
 struct Block {
   int64_t tiles[3];
   int64_t channels;
+  // Values between a field of kSame and the next one.
+  int64_t field_padding = 0;
 };
 
 // Where a block's outputs go, and what is known about them afterwards.
@@ -69,7 +71,8 @@ struct Kernels {
   // [8][tz+1][ty+1][tx+1][channels]: field bit 2, 1, 0 set means a difference to the voxel before
   // along z, y, x.
   void (*transform_input_up)(const Block& block, const float* halo, float* fields);
-  // kSame: halo [2tz+2][2ty+2][2tx+2][channels] to [64][tz][ty][tx][channels].
+  // kSame: halo [2tz+2][2ty+2][2tx+2][channels] to [64][tz][ty][tx][channels], the fields
+  // field_padding apart.
   void (*transform_input_same)(const Block& block, const float* halo, float* fields);
 
   // Products [points^3][tz][ty][tx][channels], points `point_stride` floats apart, to 2x2x2 outputs
