@@ -90,7 +90,7 @@ class OwnService final
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Synthesize(
       grpc::CallbackServerContext* context, const grpc::ByteBuffer* /*request*/) override {
-    const std::shared_ptr<StreamWriter> writer = StreamWriter::Create(context, &senders_);
+    const std::shared_ptr<StreamWriter> writer = StreamWriter::Create(context);
     producers_.emplace_back([this, writer] { Produce(*writer); });
     return writer.get();
   }
@@ -114,7 +114,6 @@ class OwnService final
   }
 
   const std::shared_ptr<BlockPool> pool_ = std::make_shared<BlockPool>(kChunkBytes + 512, 64);
-  Executor senders_{2};
   std::vector<std::thread> producers_;
 };
 

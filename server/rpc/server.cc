@@ -22,8 +22,6 @@ namespace {
 // Time that transports get to flush answers after the last stream ended.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 constexpr size_t kPoolBytes = 64 << 20;
-// Threads that begin writes; gRPC's own go on with them.
-constexpr int kSenders = 2;
 constexpr size_t kChunkHeaderBytes = 512;
 
 }  // namespace
@@ -111,9 +109,7 @@ absl::Status Server::StartServices(const v1::ServerConfig& config) {
   context_.registry = registry_.get();
   context_.scheduler = scheduler_.get();
   context_.metrics = &metrics_;
-  senders_ = std::make_unique<Executor>(kSenders);
   context_.monitor = monitor_.get();
-  context_.senders = senders_.get();
   context_.authenticator = authenticator_.get();
   const size_t block_bytes = streams.chunk_bytes() + kChunkHeaderBytes;
   context_.pool = std::make_shared<BlockPool>(block_bytes, kPoolBytes / block_bytes);

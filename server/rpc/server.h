@@ -15,7 +15,6 @@
 #include "server/registry/model_registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/delivery_service.h"
-#include "server/rpc/executor.h"
 #include "server/rpc/health.h"
 #include "server/rpc/health_listener.h"
 #include "server/rpc/listener.h"
@@ -66,7 +65,6 @@ class Server {
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Health> health_;
   std::unique_ptr<StreamMonitor> monitor_;
-  std::unique_ptr<Executor> senders_;
   std::unique_ptr<SynthesisService> synthesis_;
   std::unique_ptr<DeliveryService> delivery_;
   std::unique_ptr<AdminService> admin_;

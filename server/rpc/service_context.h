@@ -10,7 +10,6 @@
 #include "server/metrics/server_metrics.h"
 #include "server/registry/model_registry.h"
 #include "server/rpc/chunk_message.h"
-#include "server/rpc/executor.h"
 #include "server/rpc/plausibility_gate.h"
 #include "server/rpc/stream_writer.h"
 #include "server/rpc/synthesis_plan.h"
@@ -24,8 +23,6 @@ struct ServiceContext {
   Scheduler* scheduler = nullptr;
   ServerMetrics* metrics = nullptr;
   StreamMonitor* monitor = nullptr;
-  // Begin the writes of all streams.
-  Executor* senders = nullptr;
   const Authenticator* authenticator = nullptr;
   std::shared_ptr<BlockPool> pool;
   RequestLimits limits;

@@ -17,9 +17,8 @@ constexpr absl::Duration kMostDeadlineSlack = absl::Seconds(1);
 
 }  // namespace
 
-std::shared_ptr<StreamWriter> StreamWriter::Create(grpc::CallbackServerContext* context,
-                                                   Executor* senders) {
-  std::shared_ptr<StreamWriter> writer(new StreamWriter(context, senders));
+std::shared_ptr<StreamWriter> StreamWriter::Create(grpc::CallbackServerContext* context) {
+  std::shared_ptr<StreamWriter> writer(new StreamWriter(context));
   absl::MutexLock lock(&writer->mutex_);
   writer->self_ = writer;
   return writer;
@@ -76,8 +75,7 @@ void StreamWriter::Push(grpc::ByteBuffer message) {
     queue_.push_back(std::move(message));
     step = NextStep();
   }
-  // Until this write is begun and done nothing else happens to the stream, so it stays alive.
-  if (step != Step::kNothing) senders_->Add([this, step] { Take(step); });
+  Take(step);
 }
 
 bool StreamWriter::Reserve(uint64_t bytes, std::function<void()> when_true) {

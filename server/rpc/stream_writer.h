@@ -29,17 +29,13 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "server/rpc/executor.h"
 
 namespace synthvol::server {
 
 class StreamWriter final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  // Makes a writer that keeps itself alive until gRPC is done with it. What a producer pushes is
-  // sent by `senders`, which outlives the stream: beginning a write copies it into the kernel, and
-  // the producer has better things to do.
-  static std::shared_ptr<StreamWriter> Create(grpc::CallbackServerContext* context,
-                                              Executor* senders);
+  // Makes a writer that keeps itself alive until gRPC is done with it.
+  static std::shared_ptr<StreamWriter> Create(grpc::CallbackServerContext* context);
 
   // Sets what is called once when the caller is gone or has cancelled; at once when that is so
   // already. It gets the reason: CANCELLED, DEADLINE_EXCEEDED, or SLOW_READER's RESOURCE_EXHAUSTED.
@@ -65,8 +61,8 @@ class StreamWriter final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override;
 
  private:
-  StreamWriter(grpc::CallbackServerContext* context, Executor* senders)
-      : context_(context), senders_(senders), begin_(absl::Now()) {}
+  explicit StreamWriter(grpc::CallbackServerContext* context)
+      : context_(context), begin_(absl::Now()) {}
 
   // What to do with gRPC after the lock is released: it may call back at once.
   enum class Step { kNothing, kWrite, kFinish };
@@ -77,7 +73,6 @@ class StreamWriter final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   absl::Status WhyGone(const char* cancelled) const;
 
   grpc::CallbackServerContext* const context_;
-  Executor* const senders_;
   const absl::Time begin_;
   // The message that gRPC is sending; touched only between kWrite and OnWriteDone.
   grpc::ByteBuffer current_;

@@ -70,7 +70,7 @@ template <typename Start>
 StreamWriter* ServeStream(const ServiceContext& context, grpc::CallbackServerContext* grpc_context,
                           const char* method, Start start) {
   Call call = BeginCall(*grpc_context, method);
-  const std::shared_ptr<StreamWriter> writer = StreamWriter::Create(grpc_context, context.senders);
+  const std::shared_ptr<StreamWriter> writer = StreamWriter::Create(grpc_context);
   context.monitor->Watch(writer);
   const absl::Status started = start(writer, call);
   if (!started.ok()) {
