@@ -59,7 +59,10 @@ D
 # An engine of our own (started without a shell in between, so that its number is the one to end): its files under $work, its network in a namespace of its own.
 unshare --net sleep infinity & namespace=$!
 started+=("$namespace")
-until_true 20 ns ip link set lo up || fail "no network namespace"
+# Until unshare has run, its process is still in our own namespace.
+entered() { [ "$(readlink "/proc/$namespace/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+until_true 20 entered || fail "no network namespace"
+ns ip link set lo up
 cat >"$work/containerd.toml" <<C
 version = 2
 root = "$work/containerd"
