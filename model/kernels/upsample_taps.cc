@@ -12,9 +12,9 @@ namespace synthvol::model {
 namespace {
 
 SYNTHVOL_INLINE float Load(float value) { return value; }
-SYNTHVOL_INLINE float Load(Bfloat16 value) { return FromBf16(value.bits); }
+SYNTHVOL_INLINE float Load(uint16_t value) { return FromBf16(value); }
 SYNTHVOL_INLINE void Store(float value, float& to) { to = value; }
-SYNTHVOL_INLINE void Store(float value, Bfloat16& to) { to.bits = ToBf16(value); }
+SYNTHVOL_INLINE void Store(float value, uint16_t& to) { to = ToBf16(value); }
 
 // Rows of three taps along x to the outputs at even and odd columns.
 template <typename T>
@@ -223,7 +223,7 @@ void FoldTaps(const float* taps, int64_t tap_stride, const GridShape& grid, floa
               float* scratch, float* out) {
   FoldOnThisCpu(taps, tap_stride, grid, bias, scratch, out);
 }
-void FoldTaps(const Bfloat16* taps, int64_t tap_stride, const GridShape& grid, float bias,
+void FoldTaps(const uint16_t* taps, int64_t tap_stride, const GridShape& grid, float bias,
               float* scratch, float* out) {
   FoldOnThisCpu(taps, tap_stride, grid, bias, scratch, out);
 }
@@ -231,7 +231,7 @@ void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, fl
                 int64_t tap_stride) {
   UnfoldOnThisCpu(gradient, grid, scratch, taps, tap_stride);
 }
-void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, Bfloat16* taps,
+void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, uint16_t* taps,
                 int64_t tap_stride) {
   UnfoldOnThisCpu(gradient, grid, scratch, taps, tap_stride);
 }

@@ -5,6 +5,8 @@
 // Along one axis, with t the three taps of an input voxel:
 //   even[i] = t0[i-1] + t1[i] + t2[i]        odd[i] = t0[i] + t1[i] + t2[i+1]
 //
+// Taps are floats, or bfloat16 held as its 16 bits (bf16.h), summed in float either way.
+//
 // Pointers and sizes only; no allocation, no threads. Each function runs the widest vectors that
 // the CPU has.
 #ifndef SYNTHVOL_MODEL_KERNELS_UPSAMPLE_TAPS_H_
@@ -13,11 +15,6 @@
 #include <cstdint>
 
 namespace synthvol::model {
-
-// bfloat16 as its bits.
-struct Bfloat16 {
-  uint16_t bits;
-};
 
 // Extents of the map before upsampling, voxels.
 struct GridShape {
@@ -34,13 +31,13 @@ int64_t TapScratchFloats(const GridShape& grid);
 // `tap_stride` elements apart; `out` is [2D,2H,2W] and starts from `bias`.
 void FoldTaps(const float* taps, int64_t tap_stride, const GridShape& grid, float bias,
               float* scratch, float* out);
-void FoldTaps(const Bfloat16* taps, int64_t tap_stride, const GridShape& grid, float bias,
+void FoldTaps(const uint16_t* taps, int64_t tap_stride, const GridShape& grid, float bias,
               float* scratch, float* out);
 
 // The transposed map: from the gradient [2D,2H,2W] of one output channel to that of its 27 taps.
 void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, float* taps,
                 int64_t tap_stride);
-void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, Bfloat16* taps,
+void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, uint16_t* taps,
                 int64_t tap_stride);
 
 }  // namespace synthvol::model

@@ -69,7 +69,7 @@ void ForEachChannel(const Cut& cut, int64_t samples, int64_t outputs, const Func
 template <typename Function>
 void WithTapType(at::ScalarType type, const Function& function) {
   if (type == at::kBFloat16) {
-    function(Bfloat16{});
+    function(uint16_t{});
   } else {
     function(float{});
   }
