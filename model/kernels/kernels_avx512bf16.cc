@@ -10,7 +10,7 @@
 namespace synthvol::model {
 
 const Bf16Kernels& Avx512Bf16Kernels() {
-  static constexpr Bf16Kernels kTable{"avx512bf16", MultiplyBf16, DotBf16,
+  static constexpr Bf16Kernels kTable{"avx512bf16", Multiply<uint16_t>, DotBf16,
                                       TransformInputUp<uint16_t>, TransformInputSame<uint16_t>};
   return kTable;
 }

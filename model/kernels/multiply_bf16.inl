@@ -23,8 +23,8 @@ inline __m512bh BroadcastPair(const uint16_t* p) {
 
 // out[r][j] for kRowCount rows and kPanelCount panels, all accumulators in registers.
 template <int kRowCount, int kPanelCount>
-void MultiplyBlockBf16(const uint16_t* const* rows, int64_t k, const uint16_t* panels,
-                       int64_t panel_stride, float* out, int64_t out_stride) {
+void MultiplyBlock(const uint16_t* const* rows, int64_t k, const uint16_t* panels,
+                   int64_t panel_stride, float* out, int64_t out_stride) {
   __m512 sums[kRowCount][kPanelCount];
   const uint16_t* row[kRowCount];
   for (int r = 0; r < kRowCount; ++r) {
@@ -51,47 +51,13 @@ void MultiplyBlockBf16(const uint16_t* const* rows, int64_t k, const uint16_t* p
   }
 }
 
-// Takes the block of `row_count` rows, 1 to kRowCount.
-template <int kRowCount, int kPanelCount>
-void MultiplyRowsBf16(int64_t row_count, const uint16_t* const* rows, int64_t k,
-                      const uint16_t* panels, int64_t panel_stride, float* out,
-                      int64_t out_stride) {
-  if constexpr (kRowCount > 1) {
-    if (row_count < kRowCount) {
-      return MultiplyRowsBf16<kRowCount - 1, kPanelCount>(row_count, rows, k, panels, panel_stride,
-                                                          out, out_stride);
-    }
-  }
-  MultiplyBlockBf16<kRowCount, kPanelCount>(rows, k, panels, panel_stride, out, out_stride);
-}
+}  // namespace
+}  // namespace synthvol::model
 
-template <int kPanelCount>
-void MultiplyPanelsBf16(const uint16_t* const* rows, int64_t row_count, int64_t k,
-                        const uint16_t* panels, int64_t panel_stride, float* out,
-                        int64_t out_stride) {
-  // Blocks as equal as can be, as in multiply.inl.
-  const int64_t blocks = (row_count + Simd::kRows - 1) / Simd::kRows;
-  int64_t first = 0;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t count = row_count / blocks + (b < row_count % blocks ? 1 : 0);
-    MultiplyRowsBf16<Simd::kRows, kPanelCount>(count, rows + first, k, panels, panel_stride,
-                                               out + first * out_stride, out_stride);
-    first += count;
-  }
-}
+#include "model/kernels/multiply_tiling.inl"
 
-void MultiplyBf16(const uint16_t* const* rows, int64_t row_count, int64_t k, const uint16_t* panels,
-                  int64_t panel_stride, int64_t panel_count, float* out, int64_t out_stride) {
-  int64_t p = 0;
-  for (; p + Simd::kPanels <= panel_count; p += Simd::kPanels) {
-    MultiplyPanelsBf16<Simd::kPanels>(rows, row_count, k, panels + p * panel_stride, panel_stride,
-                                      out + p * kPanel, out_stride);
-  }
-  for (; p < panel_count; ++p) {
-    MultiplyPanelsBf16<1>(rows, row_count, k, panels + p * panel_stride, panel_stride,
-                          out + p * kPanel, out_stride);
-  }
-}
+namespace synthvol::model {
+namespace {
 
 // Sixteen weights as floats: their bits are a float's upper half.
 inline __m512 LoadBf16(const uint16_t* p) {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr Kernels MakeTable(const char* name) {
   return {name,
-          Multiply,
+          Multiply<float>,
           Dot,
           Normalise,
           TransformInputUp<float>,
