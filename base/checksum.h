@@ -16,6 +16,9 @@ namespace synthvol {
 // Returns the CRC32C (Castagnoli) of `data`, as google.storage.v2 uses it.
 uint32_t Crc32c(std::string_view data);
 
+// Copies `data` to `to` and returns its CRC32C, reading memory once.
+uint32_t CopyWithCrc32c(std::string_view data, char* to);
+
 // Streaming SHA-256.
 class Sha256 {
  public:

@@ -84,7 +84,11 @@ absl::Status CallRunner::Run(const Attempt& attempt, const std::function<uint64_
     }
     // With bytes already here, another replica may still have the version that this one lost.
     const bool elsewhere = pool_.size() > 1 && reached > 0 && absl::IsNotFound(result.status);
-    if (result.final || !(IsRetriable(result.status) || elsewhere)) return result.status;
+    // The caller's own cancellation is final. Any other is a stream that the server reset: gRPC
+    // does so to calls that reach it between its shutdown and its GOAWAY, and to a reader that was
+    // slow.
+    const bool reset = absl::IsCancelled(result.status);
+    if (result.final || !(IsRetriable(result.status) || elsewhere || reset)) return result.status;
     if (progress() > reached) {
       reached = progress();
       fruitless = 0;

@@ -100,7 +100,7 @@ class OwnService final
     std::atomic<bool> gone = false;
     writer.SetOnGone([&gone](const absl::Status&) { gone = true; });
     while (!gone) {
-      ChunkSender sender(writer, *pool_, 0, kChunkBytes);
+      ChunkSender sender(writer, *pool_, hashing_, 0, kChunkBytes);
       sender.Send(Volume(), 0, {});
       sender.FinishSha256();
       // As SynthesisTask: the next volume is made when the buffer has room for it.
@@ -114,6 +114,7 @@ class OwnService final
   }
 
   const std::shared_ptr<BlockPool> pool_ = std::make_shared<BlockPool>(kChunkBytes + 512, 64);
+  Executor hashing_{1};
   std::vector<std::thread> producers_;
 };
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/checksum.h"
 #include "synthvol/v1/synthesis.pb.h"
 
 namespace synthvol::server {
@@ -32,11 +33,11 @@ void GiveBack(void* lent) {
 
 // Writes the fields of VolumeChunk before `data`, and the tag and length of `data`; returns the
 // end.
-uint8_t* WriteFields(const ChunkFields& fields, size_t data_bytes, uint8_t* out) {
+uint8_t* WriteFields(const ChunkFields& fields, uint32_t crc32c, size_t data_bytes, uint8_t* out) {
   out =
       WireFormatLite::WriteUInt32ToArray(Chunk::kVolumeIndexFieldNumber, fields.volume_index, out);
   out = WireFormatLite::WriteUInt64ToArray(Chunk::kOffsetFieldNumber, fields.offset, out);
-  out = WireFormatLite::WriteFixed32ToArray(Chunk::kCrc32CFieldNumber, fields.crc32c, out);
+  out = WireFormatLite::WriteFixed32ToArray(Chunk::kCrc32CFieldNumber, crc32c, out);
   out = WireFormatLite::WriteUInt32ToArray(Chunk::kSliceIndexFieldNumber, fields.slice_index, out);
   if (!fields.file_name.empty()) {
     out = WireFormatLite::WriteStringToArray(Chunk::kFileNameFieldNumber,
@@ -72,10 +73,10 @@ void BlockPool::Give(std::unique_ptr<char[]> block, size_t bytes) {
   if (kept_.size() < max_kept_) kept_.push_back(std::move(block));
 }
 
-grpc::ByteBuffer MakeChunkMessage(const ChunkFields& fields, std::string_view data,
-                                  BlockPool& pool) {
+ChunkMessage MakeChunkMessage(const ChunkFields& fields, std::string_view data, BlockPool& pool) {
   uint8_t inner[kMaxFieldBytes + 256];
-  const size_t inner_bytes = WriteFields(fields, data.size(), inner) - inner;
+  // As long with any CRC32C: written again once that is known.
+  const size_t inner_bytes = WriteFields(fields, 0, data.size(), inner) - inner;
   uint8_t outer[kMaxFieldBytes];
   uint8_t* outer_end = WireFormatLite::WriteTagToArray(
       v1::SynthesizeResponse::kChunkFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, outer);
@@ -86,12 +87,12 @@ grpc::ByteBuffer MakeChunkMessage(const ChunkFields& fields, std::string_view da
   const size_t bytes = outer_bytes + inner_bytes + data.size();
   auto lent = std::make_unique<Lent>(Lent{pool.shared_from_this(), pool.Take(bytes), bytes});
   char* const block = lent->block.get();
+  const uint32_t crc32c = CopyWithCrc32c(data, block + outer_bytes + inner_bytes);
+  WriteFields(fields, crc32c, data.size(), inner);
   std::memcpy(block, outer, outer_bytes);
   std::memcpy(block + outer_bytes, inner, inner_bytes);
-  std::memcpy(block + outer_bytes + inner_bytes, data.data(), data.size());
   // gRPC gives the block back through GiveBack, from any thread.
-  const grpc::Slice slice(block, bytes, &GiveBack, lent.release());
-  return grpc::ByteBuffer(&slice, 1);
+  return {grpc::Slice(block, bytes, &GiveBack, lent.release()), outer_bytes + inner_bytes};
 }
 
 grpc::ByteBuffer MakeMessage(const google::protobuf::MessageLite& message) {

@@ -6,6 +6,7 @@
 
 #include <google/protobuf/message_lite.h>
 #include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/slice.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -41,19 +42,23 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   std::vector<std::unique_ptr<char[]>> kept_ ABSL_GUARDED_BY(mutex_);
 };
 
-// What a VolumeChunk says beside its data; see synthesis.proto.
+// What a VolumeChunk says beside its data and CRC32C; see synthesis.proto.
 struct ChunkFields {
   uint32_t volume_index = 0;
   uint64_t offset = 0;
   uint32_t slice_index = 0;
-  uint32_t crc32c = 0;
   std::string_view file_name;
   bool last_of_file = false;
 };
 
+// A message's bytes; those of VolumeChunk.data are the last of them.
+struct ChunkMessage {
+  grpc::Slice slice;
+  size_t data_begin = 0;
+};
+
 // Returns SynthesizeResponse{chunk} with a copy of `data`.
-grpc::ByteBuffer MakeChunkMessage(const ChunkFields& fields, std::string_view data,
-                                  BlockPool& pool);
+ChunkMessage MakeChunkMessage(const ChunkFields& fields, std::string_view data, BlockPool& pool);
 
 // Returns any message in its own wire form.
 grpc::ByteBuffer MakeMessage(const google::protobuf::MessageLite& message);

@@ -100,6 +100,8 @@ void Server::StartScheduler(const v1::ServerConfig& config) {
         {{"usable", static_cast<int64_t>(scheduler_->UsableWorkers())}});
     health_->Update();
   };
+  hashing_ = std::make_unique<Executor>(static_cast<int>(options.workers.size()));
+  context_.hashing = hashing_.get();
   scheduler_ = std::make_unique<Scheduler>(std::move(options));
 }
 

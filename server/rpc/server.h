@@ -61,6 +61,7 @@ class Server {
   std::unique_ptr<TokenStore> tokens_;
   std::unique_ptr<Authenticator> authenticator_;
   ServiceContext context_;
+  std::unique_ptr<Executor> hashing_;
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Health> health_;

@@ -10,6 +10,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/registry/model_registry.h"
 #include "server/rpc/chunk_message.h"
+#include "server/rpc/executor.h"
 #include "server/rpc/plausibility_gate.h"
 #include "server/rpc/stream_writer.h"
 #include "server/rpc/synthesis_plan.h"
@@ -25,6 +26,8 @@ struct ServiceContext {
   StreamMonitor* monitor = nullptr;
   const Authenticator* authenticator = nullptr;
   std::shared_ptr<BlockPool> pool;
+  // A thread per worker for the SHA-256 of what it sends.
+  Executor* hashing = nullptr;
   RequestLimits limits;
   GatePolicy gate;
   uint64_t stream_buffer_bytes = 64 << 20;

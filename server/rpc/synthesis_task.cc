@@ -44,8 +44,8 @@ TurnResult SynthesisTask::SendVolume(Turn& turn) {
   std::unique_ptr<VolumeSender> sender;
   VolumeOutput output;
   output.begin = [&](const Draw& draw) {
-    auto made =
-        VolumeSender::Create(plan_, next_volume_, draw, start_slice, *writer_, *context_->pool);
+    auto made = VolumeSender::Create(plan_, next_volume_, draw, start_slice, *writer_,
+                                     *context_->pool, *context_->hashing);
     if (!made.ok()) return made.status();
     sender = *std::move(made);
     writer_->Push(MakeMessage(MakeHeader(plan_, *model_, next_volume_, draw, start_slice, cuda)));

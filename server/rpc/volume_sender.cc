@@ -12,8 +12,9 @@ namespace {
 // int16 or float32 voxels, as they lie in memory (the wire is little-endian, as is the machine).
 class RawSender final : public VolumeSender {
  public:
-  RawSender(const SynthesisPlan& plan, uint32_t index, StreamWriter& writer, BlockPool& pool)
-      : VolumeSender(writer, pool, index, plan.chunk_bytes),
+  RawSender(const SynthesisPlan& plan, uint32_t index, StreamWriter& writer, BlockPool& pool,
+            Executor& hashing)
+      : VolumeSender(writer, pool, hashing, index, plan.chunk_bytes),
         stored_(plan.format == v1::VOLUME_FORMAT_INT16) {}
 
   absl::Status Add(const model::Slab& slab) override {
@@ -42,8 +43,9 @@ class RawSender final : public VolumeSender {
 class DicomSender final : public VolumeSender {
  public:
   DicomSender(const SynthesisPlan& plan, uint32_t index, uint32_t start_slice, StreamWriter& writer,
-              BlockPool& pool, std::unique_ptr<imaging::dicom::SeriesEncoder> encoder)
-      : VolumeSender(writer, pool, index, plan.chunk_bytes),
+              BlockPool& pool, Executor& hashing,
+              std::unique_ptr<imaging::dicom::SeriesEncoder> encoder)
+      : VolumeSender(writer, pool, hashing, index, plan.chunk_bytes),
         start_slice_(start_slice),
         encoder_(std::move(encoder)) {}
 
@@ -91,26 +93,25 @@ void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields
     ChunkFields piece_fields = fields;
     piece_fields.volume_index = volume_index_;
     piece_fields.offset = offset + begin;
-    piece_fields.crc32c = Crc32c(piece);
     piece_fields.last_of_file = fields.last_of_file && last;
     if (begin > 0) piece_fields.file_name = {};
-    sha256_.Update(piece);
     byte_count_ += piece.size();
-    writer_.Push(MakeChunkMessage(piece_fields, piece, pool_));
+    ChunkMessage message = MakeChunkMessage(piece_fields, piece, pool_);
+    sha256_.Update(message.slice, message.data_begin);
+    writer_.Push(grpc::ByteBuffer(&message.slice, 1));
   }
 }
 
-absl::StatusOr<std::unique_ptr<VolumeSender>> VolumeSender::Create(const SynthesisPlan& plan,
-                                                                   uint32_t index, const Draw& draw,
-                                                                   uint32_t start_slice,
-                                                                   StreamWriter& writer,
-                                                                   BlockPool& pool) {
+absl::StatusOr<std::unique_ptr<VolumeSender>> VolumeSender::Create(
+    const SynthesisPlan& plan, uint32_t index, const Draw& draw, uint32_t start_slice,
+    StreamWriter& writer, BlockPool& pool, Executor& hashing) {
   if (plan.format != v1::VOLUME_FORMAT_DICOM) {
-    return std::make_unique<RawSender>(plan, index, writer, pool);
+    return std::make_unique<RawSender>(plan, index, writer, pool, hashing);
   }
   auto encoder = imaging::dicom::SeriesEncoder::Create(DescribeSeries(plan, index, draw));
   if (!encoder.ok()) return encoder.status();
-  return std::make_unique<DicomSender>(plan, index, start_slice, writer, pool, *std::move(encoder));
+  return std::make_unique<DicomSender>(plan, index, start_slice, writer, pool, hashing,
+                                       *std::move(encoder));
 }
 
 v1::SynthesizeResponse MakeHeader(const SynthesisPlan& plan, const ServableModel& model,

@@ -13,9 +13,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/checksum.h"
 #include "imaging/dicom/series_encoder.h"
 #include "model/synthesizer.h"
+#include "server/rpc/background_sha256.h"
 #include "server/rpc/chunk_message.h"
 #include "server/rpc/stream_writer.h"
 #include "server/rpc/synthesis_plan.h"
@@ -25,8 +25,13 @@ namespace synthvol::server {
 // Cuts bytes into chunk messages and keeps count and checksum of what it sent.
 class ChunkSender {
  public:
-  ChunkSender(StreamWriter& writer, BlockPool& pool, uint32_t volume_index, uint32_t chunk_bytes)
-      : writer_(writer), pool_(pool), volume_index_(volume_index), chunk_bytes_(chunk_bytes) {}
+  ChunkSender(StreamWriter& writer, BlockPool& pool, Executor& hashing, uint32_t volume_index,
+              uint32_t chunk_bytes)
+      : writer_(writer),
+        pool_(pool),
+        volume_index_(volume_index),
+        chunk_bytes_(chunk_bytes),
+        sha256_(hashing) {}
 
   // Sends `data`, which begins at `offset`; `fields` says the rest. Marks the last piece as the
   // last of its file when `fields` does.
@@ -43,7 +48,7 @@ class ChunkSender {
   const uint32_t volume_index_;
   const uint32_t chunk_bytes_;
   uint64_t byte_count_ = 0;
-  Sha256 sha256_;
+  BackgroundSha256 sha256_;
 };
 
 class VolumeSender {
@@ -55,8 +60,8 @@ class VolumeSender {
   static absl::StatusOr<std::unique_ptr<VolumeSender>> Create(const SynthesisPlan& plan,
                                                               uint32_t index, const Draw& draw,
                                                               uint32_t start_slice,
-                                                              StreamWriter& writer,
-                                                              BlockPool& pool);
+                                                              StreamWriter& writer, BlockPool& pool,
+                                                              Executor& hashing);
 
   // Sends a slab of OutputKindOf(plan); slabs come in order, without gaps, from
   // FirstSliceNeeded(plan, start_slice) on.
@@ -65,8 +70,9 @@ class VolumeSender {
   ChunkSender& chunks() { return chunks_; }
 
  protected:
-  VolumeSender(StreamWriter& writer, BlockPool& pool, uint32_t index, uint32_t chunk_bytes)
-      : chunks_(writer, pool, index, chunk_bytes) {}
+  VolumeSender(StreamWriter& writer, BlockPool& pool, Executor& hashing, uint32_t index,
+               uint32_t chunk_bytes)
+      : chunks_(writer, pool, hashing, index, chunk_bytes) {}
 
   ChunkSender chunks_;
 };

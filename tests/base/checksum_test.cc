@@ -40,6 +40,10 @@ TEST(Crc32c, IsTheSameForEveryLengthAndAlignment) {
       const std::string piece = data.substr(offset, size);
       EXPECT_EQ(Crc32c(std::string_view(data).substr(offset, size)), BitwiseCrc32c(piece))
           << size << " bytes at " << offset;
+      std::string copy(size, 'x');
+      EXPECT_EQ(CopyWithCrc32c(std::string_view(data).substr(offset, size), copy.data()),
+                BitwiseCrc32c(piece));
+      EXPECT_EQ(copy, piece);
     }
   }
 }

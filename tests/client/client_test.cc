@@ -115,6 +115,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Fault{FaultKind::kBreak, 0, grpc::StatusCode::INTERNAL, -1},
                       Fault{FaultKind::kBreak, 0, grpc::StatusCode::UNKNOWN, -1},
                       Fault{FaultKind::kBreak, 0, grpc::StatusCode::ABORTED, -1},
+                      // What gRPC answers to a call that reaches a server while it shuts down.
+                      Fault{FaultKind::kBreak, 0, grpc::StatusCode::CANCELLED, -1},
                       Fault{FaultKind::kBreak, 0, grpc::StatusCode::RESOURCE_EXHAUSTED, 0.01},
                       Fault{FaultKind::kEndEarly}, Fault{FaultKind::kCorruptCrc},
                       Fault{FaultKind::kCorruptSha}, Fault{FaultKind::kSkipChunk}),

@@ -44,7 +44,7 @@ def same(left: list[synthvol.Volume], right: list[synthvol.Volume]) -> bool:
 
 
 @BOTH
-@pytest.mark.parametrize("fault", ["break", "break:0:8:0.01", "end-early", "crc", "sha", "skip"])
+@pytest.mark.parametrize("fault", ["break", "break:0:1", "break:0:8:0.01", "end-early", "crc", "sha", "skip"])
 def test_a_retry_cures_the_fault(fake_server: StartServer, ask: Ask, fault: str) -> None:
     expected = ask(fake_server().address, HASTY, 5, 2)
     kind, *rest = fault.split(":")

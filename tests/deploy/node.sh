@@ -94,8 +94,9 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
   -addext "subjectAltName=DNS:demo-synthvol.$namespace.svc,IP:$address" -keyout "$work/tls.key" -out "$work/tls.crt" 2>/dev/null
 k create secret generic cert --from-file=tls.crt="$work/tls.crt" --from-file=tls.key="$work/tls.key" --from-file=ca.crt="$work/tls.crt" >/dev/null
 h upgrade demo helm/synthvol "${values[@]}" --set tls.enabled=true --set tls.existingSecret=cert --wait --timeout 400s >/dev/null || fail "helm upgrade to TLS"
-# The plaintext pods serve on until they are out of every table and drained: until two pods are left.
-settled() { [ "$(server_pods -o name | wc -l)" = 2 ]; }
+# The plaintext pods serve on until they are out of every table and drained: until two pods are left, whatever their phase.
+k rollout status deployment/demo-synthvol --timeout 400s >/dev/null || fail "rollout of TLS"
+settled() { [ "$(k get pods -l app.kubernetes.io/component=server -o name | wc -l)" = 2 ]; }
 until_true 180 settled || fail "not two pods"
 refused() { ! node run "$client" models --server "$address:8500" --retries 1; }
 until_true 180 refused || fail "plaintext was answered with TLS on"

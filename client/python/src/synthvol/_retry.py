@@ -28,6 +28,8 @@ class EndpointPool(Generic[T]):
         self._turn = 0
         self._failures = [0] * len(endpoints)
         self._not_before = [0.0] * len(endpoints)
+        # Set when the client is closed, which cancels what runs.
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -131,7 +133,10 @@ class Attempts(Generic[T]):
             return
         # With bytes already here, another replica may still have the version that this one lost.
         elsewhere = len(self._pool) > 1 and self._reached > 0 and error.code == grpc.StatusCode.NOT_FOUND
-        if not (error.retriable or elsewhere):
+        # Unless the client was closed, this is a stream that the server reset: gRPC does so to calls that
+        # reach it between its shutdown and its GOAWAY, and to a reader that was slow.
+        reset = error.code == grpc.StatusCode.CANCELLED and not self._pool.closed
+        if not (error.retriable or elsewhere or reset):
             raise error
         self._fruitless += 1
         if self._fruitless >= self._policy.max_attempts:

@@ -62,6 +62,7 @@ class AsyncClient(Generates[AsyncIterator[Volume], AsyncIterator[DicomSeries]]):
 
     async def close(self) -> None:
         """Closes the connections."""
+        self._pool.closed = True
         await asyncio.gather(*(endpoint.channel.close() for endpoint in self._endpoints))
 
     async def list_models(self, *, timeout: float | None = None) -> list[synthesis_pb2.Model]:

@@ -64,6 +64,7 @@ class Client(Generates[Iterator[Volume], Iterator[DicomSeries]]):
 
     def close(self) -> None:
         """Closes the connections; running calls end with CANCELLED."""
+        self._pool.closed = True
         for endpoint in self._endpoints:
             endpoint.channel.close()
 
