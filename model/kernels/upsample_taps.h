@@ -14,17 +14,11 @@
 
 #include <cstdint>
 
+#include "model/kernels/grid_shape.h"
+
 namespace synthvol::model {
 
-// Extents of the map before upsampling, voxels.
-struct GridShape {
-  int64_t depth;
-  int64_t height;
-  int64_t width;
-  int64_t voxels() const { return depth * height * width; }
-};
-
-// Floats of scratch that either function needs.
+// Floats of scratch that either function needs; `grid` is the map's before upsampling.
 int64_t TapScratchFloats(const GridShape& grid);
 
 // Adds up one output channel: `taps` holds 27 maps [D,H,W] in the order of the kernel's [3,3,3],

@@ -69,7 +69,7 @@ at::Tensor HalfEncoder::Encode(const at::Tensor& image) const {
   at::Tensor h = image;
   if (shape_.size == 512) h = NormRelu(net_, "bn0", Halve(net_, "conv0", h));
   h = NormRelu(net_, "bn1", Halve(net_, "conv1", h));
-  h = NormRelu(net_, "bn2", Convolve3(net_, "conv2", h));
+  h = NormRelu(net_, "bn2", Convolve3(net_, "conv2", h, path_));
   return NormRelu(net_, "bn3", Halve(net_, "conv3", h));
 }
 

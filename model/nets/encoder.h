@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/nets/layers.h"
 #include "model/nets/network_shape.h"
 #include "model/nets/parameter_set.h"
 
@@ -18,6 +19,7 @@ class HalfEncoder {
 
   ParameterSet& net() { return net_; }
   const ParameterSet& net() const { return net_; }
+  void set_convolution_path(ConvolutionPath path) { path_ = path; }
 
   // Encodes [N,1,d,size,size], a sub-volume or a whole volume, to [N,2c,d/stride,e,e].
   at::Tensor Encode(const at::Tensor& image) const;
@@ -30,6 +32,7 @@ class HalfEncoder {
  private:
   NetworkShape shape_;
   ParameterSet net_;
+  ConvolutionPath path_ = ConvolutionPath::kFast;
 };
 
 class SubEncoder {

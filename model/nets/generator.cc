@@ -34,7 +34,7 @@ Generator::Generator(const NetworkShape& shape) : shape_(shape) {
 }
 
 at::Tensor Generator::UpsampleConvolve(const std::string& name, const at::Tensor& input) const {
-  if (path_ == UpsamplePath::kPlain) return UpsampleConvolvePlain(net_, name, input);
+  if (path_ == ConvolutionPath::kPlain) return UpsampleConvolvePlain(net_, name, input);
   const at::Tensor& weight = net_[name + ".weight"];
   if (input.device().is_cpu()) return UpsampleConvolveTaps(input, weight, net_[name + ".bias"]);
   at::Tensor kernel;
@@ -62,12 +62,12 @@ at::Tensor Generator::Project(const at::Tensor& latent, const at::Tensor& one_ho
 }
 
 at::Tensor Generator::EmbedProjected(const at::Tensor& projected) const {
-  at::Tensor h = NormRelu(net_, "bn1", Convolve3(net_, "tp_conv1", projected));
+  at::Tensor h = NormRelu(net_, "bn1", Convolve3(net_, "tp_conv1", projected, path_));
   h = NormRelu(net_, "bn2", UpsampleConvolve("tp_conv2", h));
   h = NormRelu(net_, "bn3", UpsampleConvolve("tp_conv3", h));
-  h = shape_.size >= 128 ? UpsampleConvolve("tp_conv4", h) : Convolve3(net_, "tp_conv4", h);
+  h = shape_.size >= 128 ? UpsampleConvolve("tp_conv4", h) : Convolve3(net_, "tp_conv4", h, path_);
   h = NormRelu(net_, "bn4", h);
-  h = shape_.size >= 256 ? UpsampleConvolve("tp_conv5", h) : Convolve3(net_, "tp_conv5", h);
+  h = shape_.size >= 256 ? UpsampleConvolve("tp_conv5", h) : Convolve3(net_, "tp_conv5", h, path_);
   return NormRelu(net_, "bn5", h);
 }
 
@@ -78,9 +78,9 @@ at::Tensor Generator::Render(const at::Tensor& embedding) const {
 }
 
 at::Tensor Generator::RenderSmall(const at::Tensor& embedding) const {
-  at::Tensor h = NormRelu(net_, "sub_G.bn1", Convolve3(net_, "sub_G.tp_conv1", embedding));
-  h = NormRelu(net_, "sub_G.bn2", Convolve3(net_, "sub_G.tp_conv2", h));
-  return Convolve3(net_, "sub_G.tp_conv3", h).tanh_();
+  at::Tensor h = NormRelu(net_, "sub_G.bn1", Convolve3(net_, "sub_G.tp_conv1", embedding, path_));
+  h = NormRelu(net_, "sub_G.bn2", Convolve3(net_, "sub_G.tp_conv2", h, path_));
+  return Convolve3(net_, "sub_G.tp_conv3", h, path_).tanh_();
 }
 
 at::Tensor Generator::Crop(const at::Tensor& embedding, int64_t crop) const {

@@ -26,7 +26,7 @@ class Generator {
   ParameterSet& net() { return net_; }
   const ParameterSet& net() const { return net_; }
   const NetworkShape& shape() const { return shape_; }
-  void set_upsample_path(UpsamplePath path) { path_ = path; }
+  void set_convolution_path(ConvolutionPath path) { path_ = path; }
 
   // Maps a latent [N,latent_dim] and, for conditional networks, one-hot labels [N,classes]
   // (undefined otherwise) to the embedding [N,2c,e,e,e]: Project, then EmbedProjected.
@@ -50,7 +50,7 @@ class Generator {
 
   NetworkShape shape_;
   ParameterSet net_;
-  UpsamplePath path_ = UpsamplePath::kFast;
+  ConvolutionPath path_ = ConvolutionPath::kFast;
 
   struct Folded {
     uint32_t version = 0;

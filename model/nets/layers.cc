@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "model/nets/network_shape.h"
+#include "model/nets/winograd_convolution.h"
 
 namespace synthvol::model {
 namespace {
@@ -44,8 +45,14 @@ at::Tensor FoldUpsampleKernel(const at::Tensor& weight) {
   return at::matmul(rows, FoldMatrix().to(weight.device())).view({inputs, outputs, 4, 4, 4});
 }
 
-at::Tensor Convolve3(const ParameterSet& net, const std::string& name, const at::Tensor& input) {
-  return at::conv3d(input, net[name + ".weight"], net[name + ".bias"], /*stride=*/1, /*padding=*/1);
+at::Tensor Convolve3(const ParameterSet& net, const std::string& name, const at::Tensor& input,
+                     ConvolutionPath path) {
+  const at::Tensor& weight = net[name + ".weight"];
+  const at::Tensor& bias = net[name + ".bias"];
+  if (path == ConvolutionPath::kFast && WinogradPays(input, weight)) {
+    return WinogradConvolve(input, weight, bias);
+  }
+  return at::conv3d(input, weight, bias, /*stride=*/1, /*padding=*/1);
 }
 
 at::Tensor UpsampleConvolvePlain(const ParameterSet& net, const std::string& name,

@@ -14,10 +14,11 @@
 
 namespace synthvol::model {
 
-// How "upsample x2, then convolve" is computed. Both give the same voxels up to rounding.
-enum class UpsamplePath {
-  // With less arithmetic and no upsampled tensor: on the CPU the taps first
-  // (upsample_convolution.h), elsewhere one transposed convolution with a folded kernel.
+// How convolutions of kernel 3 are computed. Both give the same voxels up to rounding.
+enum class ConvolutionPath {
+  // With less arithmetic. After upsampling, and without an upsampled tensor: on the CPU the taps
+  // first (upsample_convolution.h), elsewhere one transposed convolution with a folded kernel.
+  // Without upsampling: Winograd's on the CPU where it pays (winograd_convolution.h).
   kFast,
   // As written in the papers; kept for comparison and tests.
   kPlain,
@@ -31,7 +32,8 @@ using Triple = std::array<int64_t, 3>;
 at::Tensor FoldUpsampleKernel(const at::Tensor& weight);
 
 // Convolves NAME with kernel 3 and padding 1.
-at::Tensor Convolve3(const ParameterSet& net, const std::string& name, const at::Tensor& input);
+at::Tensor Convolve3(const ParameterSet& net, const std::string& name, const at::Tensor& input,
+                     ConvolutionPath path = ConvolutionPath::kPlain);
 
 // Upsamples by two (nearest), then convolves NAME with kernel 3 and padding 1, the plain way.
 at::Tensor UpsampleConvolvePlain(const ParameterSet& net, const std::string& name,

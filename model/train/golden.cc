@@ -183,7 +183,8 @@ void Comparison::CompareParameterCounts() {
 
 void Comparison::CompareForward() {
   const at::NoGradGuard no_grad;
-  networks_.generator.set_upsample_path(options_.forward_path);
+  networks_.generator.set_convolution_path(options_.forward_path);
+  networks_.encoder.set_convolution_path(options_.forward_path);
   const Generator& g = networks_.generator;
   const Discriminator& d = networks_.discriminator;
   const auto crop = golden_.at("forward_crop").get<int64_t>();
@@ -224,7 +225,8 @@ void Comparison::CompareForward() {
 }
 
 void Comparison::Train() {
-  networks_.generator.set_upsample_path(options_.training_path);
+  networks_.generator.set_convolution_path(options_.training_path);
+  networks_.encoder.set_convolution_path(options_.training_path);
   TrainStep step(networks_, TrainOptions{});
   MicroBatch batch;
   batch.images = Images();

@@ -28,11 +28,11 @@ struct GoldenOptions {
   // Leaves out the training iterations.
   bool forward_only = false;
   // The forward figures are of the path that trains and serves.
-  UpsamplePath forward_path = UpsamplePath::kFast;
+  ConvolutionPath forward_path = ConvolutionPath::kFast;
   // The training figures are of the reference's order of operations: Adam's first steps are the
   // gradient's sign, so that rounding alone moves a later loss by more than the tolerance of some
   // files. networks_test.cc holds the two paths' gradients against each other.
-  UpsamplePath training_path = UpsamplePath::kPlain;
+  ConvolutionPath training_path = ConvolutionPath::kPlain;
   // Called on the freshly filled networks; lets a test damage a layer.
   std::function<void(Networks&)> alter;
   // Called with each figure as it is known.

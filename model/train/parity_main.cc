@@ -35,8 +35,8 @@ int main(int argc, char** argv) {
   // 4e-4 between oneDNN's AVX-512 and AVX2 kernels, with tolerances of 2e-4. The golden iterations
   // were computed by the latter. Read once, before oneDNN's first use.
   if (!options.forward_only) setenv("ONEDNN_MAX_CPU_ISA", "AVX2", /*overwrite=*/0);
-  if (plain) options.forward_path = synthvol::model::UpsamplePath::kPlain;
-  if (fast) options.training_path = synthvol::model::UpsamplePath::kFast;
+  if (plain) options.forward_path = synthvol::model::ConvolutionPath::kPlain;
+  if (fast) options.training_path = synthvol::model::ConvolutionPath::kFast;
   options.on_figure = Print;
 
   const auto figures = synthvol::model::CompareWithGolden(path, options);

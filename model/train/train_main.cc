@@ -143,9 +143,6 @@ int Profile(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Large pages for the large tensors that each iteration allocates anew: LibTorch reads this once,
-  // before its first tensor. Without it page faults take a twentieth of an iteration.
-  setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
   if (argc > 1 && std::string_view(argv[1]) == "profile") return Profile(argc - 1, argv + 1);
   CLI::App app(
       "Trains CRF-GAN or HA-GAN on a prepared data set. \"synthvol-train profile\" measures "

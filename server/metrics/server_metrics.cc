@@ -174,6 +174,9 @@ ServerMetrics::ServerMetrics() : state_(std::make_unique<State>()) {
   }
   state_->loads.Add({{"result", "ok"}});
   state_->loads.Add({{"result", "refused"}});
+  for (const char* method : {"Synthesize", "Deliver"}) {
+    state_->ended.Add({{"method", method}, {"code", "OK"}, {"reason", ""}});
+  }
 }
 
 ServerMetrics::~ServerMetrics() { Stop(); }
@@ -229,7 +232,9 @@ void ServerMetrics::ObserveStreamBytes(uint64_t bytes) {
   state_->stream_bytes.Observe(static_cast<double>(bytes));
 }
 
-void ServerMetrics::ObserveModelLoad(bool ok) {
+void ServerMetrics::ObserveModelLoad(const std::string& model, bool ok) {
+  // As in the constructor: a model's first hundred volumes may lie between two scrapes.
+  if (ok) state_->volume.Add({{"model", model}}, kSeconds);
   state_->loads.Add({{"result", ok ? "ok" : "refused"}}).Increment();
 }
 

@@ -64,8 +64,8 @@ class ServerMetrics {
   void ObserveEnd(const std::string& method, const std::string& code, const std::string& reason);
   // A stream ended after this many bytes.
   void ObserveStreamBytes(uint64_t bytes);
-  // A version was loaded, or refused.
-  void ObserveModelLoad(bool ok);
+  // A version of `model` was loaded, or refused.
+  void ObserveModelLoad(const std::string& model, bool ok);
 
   // Returns requests ended so far by code name.
   std::vector<std::pair<std::string, uint64_t>> EndedByCode() const;

@@ -140,7 +140,7 @@ absl::Status ModelRegistry::LoadVersion(const std::string& name, int64_t number)
                           "MODEL_REFUSED");
     }
   }
-  if (options_.on_load) options_.on_load(loaded.ok());
+  if (options_.on_load) options_.on_load(name, loaded.ok());
   if (loaded.ok()) {
     Log(false, absl::StrCat(subject, " is ready after ", absl::FormatDuration(absl::Now() - begin),
                             ", digest ", (*loaded)->digest));

@@ -57,7 +57,7 @@ struct RegistryOptions {
   // Called after any version changed its state.
   std::function<void()> on_change;
   // Called after each attempt to load a version.
-  std::function<void(bool ok)> on_load;
+  std::function<void(const std::string& model, bool ok)> on_load;
   // Called with one line for the log.
   std::function<void(bool is_error, const std::string& message)> log;
 };

@@ -68,7 +68,9 @@ absl::Status Server::StartModels(const v1::ServerConfig& config) {
   options.log = [this](bool is_error, const std::string& message) {
     Log(is_error ? LogLevel::kError : LogLevel::kInfo, "model", {{"message", message}});
   };
-  options.on_load = [this](bool ok) { metrics_.ObserveModelLoad(ok); };
+  options.on_load = [this](const std::string& model, bool ok) {
+    metrics_.ObserveModelLoad(model, ok);
+  };
   auto registry = ModelRegistry::Create(std::move(options));
   if (!registry.ok()) {
     return absl::Status(registry.status().code(),

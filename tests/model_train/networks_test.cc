@@ -27,8 +27,8 @@ ModelConfig SmallConfig(Architecture architecture, int64_t size, int64_t classes
 }
 
 // Runs the generator on fixed input and returns image and gradients by parameter.
-std::map<std::string, at::Tensor> ForwardAndGradients(Generator& generator, UpsamplePath path) {
-  generator.set_upsample_path(path);
+std::map<std::string, at::Tensor> ForwardAndGradients(Generator& generator, ConvolutionPath path) {
+  generator.set_convolution_path(path);
   generator.net().RequireGradients(true);
   at::manual_seed(3);
   const at::Tensor latent = at::randn({2, generator.shape().latent_dim});
@@ -79,8 +79,8 @@ TEST(Folding, GivesThePlainImageAndGradients) {
   {
     Generator generator{NetworkShape(SmallConfig(Architecture::kCrfGan, 64))};
     generator.net().Initialise(1);
-    const auto plain = ForwardAndGradients(generator, UpsamplePath::kPlain);
-    const auto folded = ForwardAndGradients(generator, UpsamplePath::kFast);
+    const auto plain = ForwardAndGradients(generator, ConvolutionPath::kPlain);
+    const auto folded = ForwardAndGradients(generator, ConvolutionPath::kFast);
     ASSERT_EQ(plain.size(), folded.size());
     ASSERT_GT(plain.size(), 25U);
     for (const auto& [name, expected] : plain) {
@@ -100,7 +100,7 @@ TEST(Folding, ServesNewWeightsAfterAnInPlaceChange) {
   const at::Tensor before = generator.Render(generator.Embed(latent));
   generator.net()["tp_conv3.weight"].mul_(-1.0);
   const at::Tensor after = generator.Render(generator.Embed(latent));
-  generator.set_upsample_path(UpsamplePath::kPlain);
+  generator.set_convolution_path(ConvolutionPath::kPlain);
   const at::Tensor expected = generator.Render(generator.Embed(latent));
   EXPECT_GT((after - before).abs().max().item<double>(), 1e-3);
   EXPECT_LT((after - expected).abs().max().item<double>(), 1e-4);

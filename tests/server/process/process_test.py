@@ -306,10 +306,14 @@ def test_metrics_are_clean_and_count(api: Api, repository: Path, tmp_path: Path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with ServerProcess(repository, metrics=f"127.0.0.1:{port}") as server:
+        url = f"http://127.0.0.1:{port}/metrics"
+        # A rate needs a zero to start from: the first volumes may all lie between two scrapes.
+        text = urllib.request.urlopen(url, timeout=10).read().decode()
+        assert 'synthvol_volume_seconds_count{model="tiny"} 0' in text
+        assert 'synthvol_requests_total{code="OK",method="Synthesize",reason=""} 0' in text
         volume_bytes(api.stub(server).Synthesize(api.request(1, 2)))
         with pytest.raises(grpc.RpcError):
             volume_bytes(api.stub(server).Synthesize(api.request(1, 0)))
-        url = f"http://127.0.0.1:{port}/metrics"
         text = urllib.request.urlopen(url, timeout=10).read().decode()
     assert 'synthvol_volume_seconds_count{model="tiny"} 2' in text
     assert 'code="INVALID_ARGUMENT"' in text
