@@ -13,7 +13,11 @@ set(SYNTHVOL_CUDA_ROOT ${SYNTHVOL_DEPS_DIR}/libtorch/nvidia/cu13 CACHE PATH "Unp
 add_library(synthvol_torch INTERFACE)
 target_include_directories(synthvol_torch SYSTEM INTERFACE
   ${torch_root}/include ${torch_root}/include/torch/csrc/api/include)
-target_link_libraries(synthvol_torch INTERFACE ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so)
+# at::parallel_for is a header: without OpenMP it runs on one thread and says nothing. LibTorch's own runtime, so that there is
+# one pool of threads.
+target_compile_options(synthvol_torch INTERFACE -fopenmp)
+target_link_libraries(synthvol_torch INTERFACE ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so
+  ${torch_root}/lib/libgomp.so.1)
 target_link_options(synthvol_torch INTERFACE
   "LINKER:-rpath-link,${SYNTHVOL_CUDA_ROOT}/lib" "LINKER:-rpath,${torch_root}/lib"
   "LINKER:-rpath,${SYNTHVOL_CUDA_ROOT}/lib" "LINKER:--disable-new-dtags")

@@ -38,11 +38,19 @@ const at::Tensor& WeightMatrix() {
   return *matrix;
 }
 
-// Returns the points [64,O,I] of a weight [O,I,3,3,3].
+// Rows between the channels of one point and those of the next. Without them all 64 points of a tile
+// would lie a power of two apart, which is one place to a cache.
+constexpr int64_t kPaddingRows = 1;
+
+// Returns the points [64,O+padding,I] of a weight [O,I,3,3,3].
 at::Tensor WeightPoints(const at::Tensor& weight) {
-  const at::Tensor rows = weight.reshape({-1, 27});
-  return at::matmul(WeightMatrix().t(), rows.t())
-      .view({kWinogradPoints, weight.size(0), weight.size(1)});
+  const int64_t outputs = weight.size(0);
+  const int64_t inputs = weight.size(1);
+  at::Tensor points = at::zeros({kWinogradPoints, outputs + kPaddingRows, inputs}, weight.options());
+  points.narrow(1, 0, outputs)
+      .copy_(at::matmul(WeightMatrix().t(), weight.reshape({-1, 27}).t())
+                 .view({kWinogradPoints, outputs, inputs}));
+  return points;
 }
 
 // The blocks of tiles of a batch of maps [N,C,D,H,W], in order.
@@ -79,7 +87,7 @@ class Workspace {
 
   float* scratch() { return scratch_.get(); }
 
-  // Transforms all channels of one sample's block to points [64,C,tiles], kept in `points`.
+  // Transforms all channels of one sample's block; `points` becomes [64,C+padding,tiles].
   template <typename Transform>
   void ToPoints(const Transform& transform, const float* sample, int64_t channels,
                 const TileBlock& block, at::Tensor& points) {
@@ -87,13 +95,13 @@ class Workspace {
     float* const to = points.mutable_data_ptr<float>();
     for (int64_t c = 0; c < channels; ++c) {
       transform(sample + c * block.grid.voxels(), block, scratch(), to + c * block.tiles(),
-                channels * block.tiles());
+                points.stride(0));
     }
   }
 
   static void Fit(at::Tensor& points, int64_t channels, int64_t tiles) {
     if (points.defined() && points.size(2) == tiles) return;
-    points = at::empty({kWinogradPoints, channels, tiles}, at::kFloat);
+    points = at::empty({kWinogradPoints, channels + kPaddingRows, tiles}, at::kFloat);
   }
 
  private:
@@ -104,7 +112,7 @@ class Workspace {
 at::Tensor Convolve(const at::Tensor& input, const at::Tensor& weight_points, const float* bias) {
   const Blocks blocks(input);
   const int64_t inputs = input.size(1);
-  const int64_t outputs = weight_points.size(1);
+  const int64_t outputs = weight_points.size(1) - kPaddingRows;
   at::Tensor output = at::empty(
       {input.size(0), outputs, input.size(2), input.size(3), input.size(4)}, input.options());
   const float* const from = input.const_data_ptr<float>();
@@ -113,18 +121,18 @@ at::Tensor Convolve(const at::Tensor& input, const at::Tensor& weight_points, co
     const at::NoGradGuard no_grad;
     Workspace workspace(blocks.Largest());
     const int64_t voxels = blocks.grid.voxels();
-    at::Tensor points;    // [64,I,tiles]
-    at::Tensor products;  // [64,O,tiles]
+    at::Tensor points;    // [64,I+padding,tiles]
+    at::Tensor products;  // [64,O+padding,tiles]
     for (int64_t i = begin; i < end; ++i) {
       const TileBlock block = blocks[i];
       const int64_t tiles = block.tiles();
       workspace.ToPoints(WinogradInput, from + blocks.Sample(i) * inputs * voxels, inputs, block,
                          points);
       Workspace::Fit(products, outputs, tiles);
-      at::bmm_out(products, weight_points, points);
+      at::bmm_out(products, weight_points, points.narrow(1, 0, inputs));
       const float* const out = products.const_data_ptr<float>();
       for (int64_t o = 0; o < outputs; ++o) {
-        WinogradOutput(out + o * tiles, outputs * tiles, block, bias == nullptr ? 0.0F : bias[o],
+        WinogradOutput(out + o * tiles, products.stride(0), block, bias == nullptr ? 0.0F : bias[o],
                        workspace.scratch(), to + (blocks.Sample(i) * outputs + o) * voxels);
       }
     }
@@ -147,8 +155,8 @@ at::Tensor WeightGradient(const at::Tensor& input, const at::Tensor& gradient) {
     const at::NoGradGuard no_grad;
     Workspace workspace(blocks.Largest());
     const int64_t voxels = blocks.grid.voxels();
-    at::Tensor in;   // [64,I,tiles]
-    at::Tensor out;  // [64,O,tiles]
+    at::Tensor in;   // [64,I+padding,tiles]
+    at::Tensor out;  // [64,O+padding,tiles]
     for (int64_t part = first_part; part < last_part; ++part) {
       at::Tensor sum = sums.select(0, part);
       const int64_t end = blocks.count * (part + 1) / parts;
@@ -157,7 +165,7 @@ at::Tensor WeightGradient(const at::Tensor& input, const at::Tensor& gradient) {
                            blocks[i], in);
         workspace.ToPoints(WinogradGradient, down + blocks.Sample(i) * outputs * voxels, outputs,
                            blocks[i], out);
-        sum.baddbmm_(out, in.transpose(1, 2));
+        sum.baddbmm_(out.narrow(1, 0, outputs), in.narrow(1, 0, inputs).transpose(1, 2));
       }
     }
   });
