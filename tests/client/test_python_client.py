@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_a_retry_cures_the_fault(fake_server: StartServer, ask: Ask, fault: str)
     for after in (0, 1, 4096, 8191, 8200):
         address = fake_server("--fault", ":".join([kind, str(after), *rest[1:]])).address
         assert same(ask(address, HASTY, 5, 2), expected), f"after {after} bytes"
+
+
+def test_closing_a_client_ends_its_calls_without_another_try(fake_server: StartServer) -> None:
+    client = synthvol.Client(fake_server("--fault", "hang:100").address, retry=PATIENT)
+    closing = threading.Timer(0.3, client.close)
+    closing.start()
+    with pytest.raises(synthvol.SynthVolError) as caught:
+        list(client.generate("fake", 5, 1))
+    assert caught.value.code == grpc.StatusCode.CANCELLED
+    closing.join()
 
 
 @BOTH

@@ -318,14 +318,14 @@ TEST(SlowReaderTest, IsCutOffAndHoldsBoundedMemoryMeanwhile) {
   constexpr uint64_t kBuffer = 2 << 20;
   TestServer server([](v1::ServerConfig& config) {
     config.mutable_streams()->set_buffer_bytes(kBuffer);
-    config.mutable_streams()->mutable_slow_reader_timeout()->set_nanos(700000000);
+    config.mutable_streams()->mutable_slow_reader_timeout()->set_seconds(3);
   });
   grpc::ClientContext context;
   const auto reader = server.synthesis().Synthesize(&context, PlainRequest(1, 1000));
   v1::SynthesizeResponse response;
   ASSERT_TRUE(reader->Read(&response));
   // It reads no further: the task parks once its buffer is full, and the worker serves others.
-  while (server.server().scheduler().Snapshot().parked == 0) absl::SleepFor(absl::Milliseconds(1));
+  ASSERT_TRUE(Eventually([&] { return server.server().scheduler().Snapshot().parked > 0; }));
   EXPECT_LE(server.server().scheduler().Snapshot().bytes, kBuffer);
   EXPECT_TRUE(Synthesize(server.synthesis(), PlainRequest(2)).status.ok());
   ExpectIdle(server);
