@@ -38,15 +38,16 @@ const at::Tensor& WeightMatrix() {
   return *matrix;
 }
 
-// Rows between the channels of one point and those of the next. Without them all 64 points of a tile
-// would lie a power of two apart, which is one place to a cache.
+// Rows between the channels of one point and those of the next. Without them all 64 points of a
+// tile would lie a power of two apart, which is one place to a cache.
 constexpr int64_t kPaddingRows = 1;
 
 // Returns the points [64,O+padding,I] of a weight [O,I,3,3,3].
 at::Tensor WeightPoints(const at::Tensor& weight) {
   const int64_t outputs = weight.size(0);
   const int64_t inputs = weight.size(1);
-  at::Tensor points = at::zeros({kWinogradPoints, outputs + kPaddingRows, inputs}, weight.options());
+  at::Tensor points =
+      at::zeros({kWinogradPoints, outputs + kPaddingRows, inputs}, weight.options());
   points.narrow(1, 0, outputs)
       .copy_(at::matmul(WeightMatrix().t(), weight.reshape({-1, 27}).t())
                  .view({kWinogradPoints, outputs, inputs}));

@@ -200,6 +200,7 @@ def main() -> int:
         faults.append(f"{len(calls)} log lines for {sum(counted.values())} counted calls")
     if status != 0:
         faults.append(f"the server ended with {status}")
+    faults += [f"not a log line: {entry['text']}" for entry in server.log if entry["event"] == "foreign"]
     if after - before > 32:
         faults.append(f"memory grew from {before:.0f} to {after:.0f} MiB")
     report = {

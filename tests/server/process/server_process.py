@@ -44,6 +44,17 @@ def write_model(repository: Path, name: str = "tiny", version: int = 1, seed: in
     )
 
 
+def parse_line(line: str) -> dict[str, Any]:
+    """Returns a log line; what is none, such as a sanitizer's report, as event "foreign".
+
+    Reading must go on whatever comes: a full pipe stops the server.
+    """
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {"event": "foreign", "text": line.rstrip()}
+
+
 class ServerProcess:
     """A server on free ports unless told which; its log lines are parsed as JSON."""
 
@@ -63,7 +74,7 @@ class ServerProcess:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.log.append(json.loads(line))
+            self.log.append(parse_line(line))
 
     def wait_for(self, event: str, seconds: float = 60.0) -> dict[str, Any]:
         """Returns the first log line of this event."""
