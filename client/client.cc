@@ -36,7 +36,9 @@ AttemptResult ReadStream(const Endpoint& endpoint, grpc::ClientContext& context,
     return {step.status, stop, !stop && step.status.ok()};
   }
   const grpc::Status status = reader->Finish();
-  if (!status.ok()) return {FromGrpcStatus(status), false, false};
+  // Once the last trailer is here, how the stream ends changes nothing; there is no volume left to
+  // resume at either.
+  if (!status.ok() && !assembler.complete()) return {FromGrpcStatus(status), false, false};
   if (!assembler.complete()) {
     return {absl::UnavailableError("the stream ended without the last volume's trailer"), false,
             false};

@@ -182,6 +182,16 @@ TEST(ClientTest, ResumesAtTheLastWholeSliceWithTheVersionPinned) {
   EXPECT_EQ(requests[1].model().version(), 3);
 }
 
+TEST(ClientTest, IsDoneOnceTheLastTrailerIsHereHoweverTheStreamEnds) {
+  FakeServer server({});
+  server.Plan({FaultKind::kBreak, 2 * kBytes, grpc::StatusCode::UNAVAILABLE, -1});
+  const auto client = MakeClient({server.address()});
+  const auto volumes = client->SynthesizeToMemory(Request(5, 2));
+  ASSERT_TRUE(volumes.ok()) << volumes.status();
+  ExpectVolumes(*volumes, 5, 2);
+  EXPECT_EQ(server.requests().size(), 1u);
+}
+
 TEST(ClientTest, ManyVolumesThroughAServerThatKeepsBreaking) {
   FakeServerOptions options;
   options.break_probability = 0.04;

@@ -186,6 +186,8 @@ grpc::Status FakeServer::Synthesize(grpc::ServerContext* context,
       return grpc::Status::OK;
     }
   }
+  const Fault planned = stream.fault;
+  if (Strikes(stream, FaultKind::kBreak)) return BreakStatus(planned);
   return grpc::Status::OK;
 }
 

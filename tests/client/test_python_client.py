@@ -54,6 +54,13 @@ def test_a_retry_cures_the_fault(fake_server: StartServer, ask: Ask, fault: str)
         assert same(ask(address, HASTY, 5, 2), expected), f"after {after} bytes"
 
 
+@BOTH
+def test_a_call_is_done_once_its_last_trailer_is_here(fake_server: StartServer, ask: Ask) -> None:
+    # Without another try: there is none that could be asked for.
+    once = synthvol.RetryPolicy(max_attempts=1)
+    assert same(ask(fake_server("--fault", "break:16384").address, once, 5, 2), ask(fake_server().address, once, 5, 2))
+
+
 def test_closing_a_client_ends_its_calls_without_another_try(fake_server: StartServer) -> None:
     client = synthvol.Client(fake_server("--fault", "hang:100").address, retry=PATIENT)
     closing = threading.Timer(0.3, client.close)
