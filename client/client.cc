@@ -38,12 +38,10 @@ AttemptResult ReadStream(const Endpoint& endpoint, grpc::ClientContext& context,
   const grpc::Status status = reader->Finish();
   // Once the last trailer is here, how the stream ends changes nothing; there is no volume left to
   // resume at either.
-  if (!status.ok() && !assembler.complete()) return {FromGrpcStatus(status), false, false};
-  if (!assembler.complete()) {
-    return {absl::UnavailableError("the stream ended without the last volume's trailer"), false,
-            false};
-  }
-  return {};
+  if (assembler.complete()) return {};
+  if (!status.ok()) return {FromGrpcStatus(status), false, false};
+  return {absl::UnavailableError("the stream ended without the last volume's trailer"), false,
+          false};
 }
 
 }  // namespace

@@ -3,10 +3,7 @@
 #include <algorithm>
 
 #include "model/kernels/bf16.h"
-
-// One source for every instruction set: a function marked so is compiled into each of its callers,
-// which name the set.
-#define SYNTHVOL_INLINE [[gnu::always_inline]] inline
+#include "model/kernels/widest_vectors.h"
 
 namespace synthvol::model {
 namespace {
@@ -166,74 +163,25 @@ SYNTHVOL_INLINE void Unfold(const float* gradient, const GridShape& grid, float*
   }
 }
 
-template <typename T>
-[[gnu::target("avx512f,prefer-vector-width=512")]] void FoldAvx512(const T* taps, int64_t stride,
-                                                                   const GridShape& grid,
-                                                                   float bias, float* scratch,
-                                                                   float* out) {
-  Fold(taps, stride, grid, bias, scratch, out);
-}
-template <typename T>
-[[gnu::target("avx2")]] void FoldAvx2(const T* taps, int64_t stride, const GridShape& grid,
-                                      float bias, float* scratch, float* out) {
-  Fold(taps, stride, grid, bias, scratch, out);
-}
-template <typename T>
-[[gnu::target("avx512f,prefer-vector-width=512")]] void UnfoldAvx512(const float* gradient,
-                                                                     const GridShape& grid,
-                                                                     float* scratch, T* taps,
-                                                                     int64_t stride) {
-  Unfold(gradient, grid, scratch, taps, stride);
-}
-template <typename T>
-[[gnu::target("avx2")]] void UnfoldAvx2(const float* gradient, const GridShape& grid,
-                                        float* scratch, T* taps, int64_t stride) {
-  Unfold(gradient, grid, scratch, taps, stride);
-}
-
-template <typename T>
-void FoldOnThisCpu(const T* taps, int64_t stride, const GridShape& grid, float bias, float* scratch,
-                   float* out) {
-  if (__builtin_cpu_supports("avx512f") != 0) {
-    FoldAvx512(taps, stride, grid, bias, scratch, out);
-  } else if (__builtin_cpu_supports("avx2") != 0) {
-    FoldAvx2(taps, stride, grid, bias, scratch, out);
-  } else {
-    Fold(taps, stride, grid, bias, scratch, out);
-  }
-}
-
-template <typename T>
-void UnfoldOnThisCpu(const float* gradient, const GridShape& grid, float* scratch, T* taps,
-                     int64_t stride) {
-  if (__builtin_cpu_supports("avx512f") != 0) {
-    UnfoldAvx512(gradient, grid, scratch, taps, stride);
-  } else if (__builtin_cpu_supports("avx2") != 0) {
-    UnfoldAvx2(gradient, grid, scratch, taps, stride);
-  } else {
-    Unfold(gradient, grid, scratch, taps, stride);
-  }
-}
-
 }  // namespace
 
 int64_t TapScratchFloats(const GridShape& grid) { return 26 * grid.height * grid.width; }
 
 void FoldTaps(const float* taps, int64_t tap_stride, const GridShape& grid, float bias,
               float* scratch, float* out) {
-  FoldOnThisCpu(taps, tap_stride, grid, bias, scratch, out);
+  RunWithWidestVectors<Fold<float>>(taps, tap_stride, grid, bias, scratch, out);
 }
 void FoldTaps(const uint16_t* taps, int64_t tap_stride, const GridShape& grid, float bias,
               float* scratch, float* out) {
-  FoldOnThisCpu(taps, tap_stride, grid, bias, scratch, out);
+  RunWithWidestVectors<Fold<uint16_t>>(taps, tap_stride, grid, bias, scratch, out);
 }
 void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, float* taps,
                 int64_t tap_stride) {
-  UnfoldOnThisCpu(gradient, grid, scratch, taps, tap_stride);
+  RunWithWidestVectors<Unfold<float>>(gradient, grid, scratch, taps, tap_stride);
 }
 void UnfoldTaps(const float* gradient, const GridShape& grid, float* scratch, uint16_t* taps,
                 int64_t tap_stride) {
-  UnfoldOnThisCpu(gradient, grid, scratch, taps, tap_stride);
+  RunWithWidestVectors<Unfold<uint16_t>>(gradient, grid, scratch, taps, tap_stride);
 }
 
 }  // namespace synthvol::model

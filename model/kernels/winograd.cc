@@ -2,9 +2,7 @@
 
 #include <algorithm>
 
-// One source for every instruction set: a function marked so is compiled into each of its callers,
-// which name the set.
-#define SYNTHVOL_INLINE [[gnu::always_inline]] inline
+#include "model/kernels/widest_vectors.h"
 
 namespace synthvol::model {
 namespace {
@@ -187,34 +185,6 @@ SYNTHVOL_INLINE void Gradient(const float* map, const TileBlock& block, float* s
   }
 }
 
-#define SYNTHVOL_AVX512 [[gnu::target("avx512f,prefer-vector-width=512")]]
-#define SYNTHVOL_AVX2 [[gnu::target("avx2")]]
-
-SYNTHVOL_AVX512 void InputAvx512(const float* map, const TileBlock& block, float* scratch,
-                                 float* points, int64_t stride) {
-  Input(map, block, scratch, points, stride);
-}
-SYNTHVOL_AVX2 void InputAvx2(const float* map, const TileBlock& block, float* scratch,
-                             float* points, int64_t stride) {
-  Input(map, block, scratch, points, stride);
-}
-SYNTHVOL_AVX512 void OutputAvx512(const float* points, int64_t stride, const TileBlock& block,
-                                  float bias, float* scratch, float* map) {
-  Output(points, stride, block, bias, scratch, map);
-}
-SYNTHVOL_AVX2 void OutputAvx2(const float* points, int64_t stride, const TileBlock& block,
-                              float bias, float* scratch, float* map) {
-  Output(points, stride, block, bias, scratch, map);
-}
-SYNTHVOL_AVX512 void GradientAvx512(const float* map, const TileBlock& block, float* scratch,
-                                    float* points, int64_t stride) {
-  Gradient(map, block, scratch, points, stride);
-}
-SYNTHVOL_AVX2 void GradientAvx2(const float* map, const TileBlock& block, float* scratch,
-                                float* points, int64_t stride) {
-  Gradient(map, block, scratch, points, stride);
-}
-
 }  // namespace
 
 int64_t WinogradScratchFloats(const TileBlock& block) {
@@ -224,35 +194,17 @@ int64_t WinogradScratchFloats(const TileBlock& block) {
 
 void WinogradInput(const float* map, const TileBlock& block, float* scratch, float* points,
                    int64_t point_stride) {
-  if (__builtin_cpu_supports("avx512f") != 0) {
-    InputAvx512(map, block, scratch, points, point_stride);
-  } else if (__builtin_cpu_supports("avx2") != 0) {
-    InputAvx2(map, block, scratch, points, point_stride);
-  } else {
-    Input(map, block, scratch, points, point_stride);
-  }
+  RunWithWidestVectors<Input>(map, block, scratch, points, point_stride);
 }
 
 void WinogradOutput(const float* points, int64_t point_stride, const TileBlock& block, float bias,
                     float* scratch, float* map) {
-  if (__builtin_cpu_supports("avx512f") != 0) {
-    OutputAvx512(points, point_stride, block, bias, scratch, map);
-  } else if (__builtin_cpu_supports("avx2") != 0) {
-    OutputAvx2(points, point_stride, block, bias, scratch, map);
-  } else {
-    Output(points, point_stride, block, bias, scratch, map);
-  }
+  RunWithWidestVectors<Output>(points, point_stride, block, bias, scratch, map);
 }
 
 void WinogradGradient(const float* map, const TileBlock& block, float* scratch, float* points,
                       int64_t point_stride) {
-  if (__builtin_cpu_supports("avx512f") != 0) {
-    GradientAvx512(map, block, scratch, points, point_stride);
-  } else if (__builtin_cpu_supports("avx2") != 0) {
-    GradientAvx2(map, block, scratch, points, point_stride);
-  } else {
-    Gradient(map, block, scratch, points, point_stride);
-  }
+  RunWithWidestVectors<Gradient>(map, block, scratch, points, point_stride);
 }
 
 }  // namespace synthvol::model

@@ -1,5 +1,4 @@
 // synthvol-train: trains a generator on a prepared data set.
-#include <cstdlib>
 #include <string>
 #include <string_view>
 

@@ -6,6 +6,8 @@
 # Orthanc stand in for those projects' images, under their names; Grafana is in no package source and is left out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/deploy/waiting.bash
+. tests/deploy/waiting.bash
 root=${K8S_ROOT:-$HOME/.cache/synthvol-k8s}
 compose=$root/bin/docker-compose
 [ -x "$compose" ] || { echo "skipped: no $compose; scripts/test-kubernetes tools builds it"; exit 77; }
@@ -23,7 +25,6 @@ b() { buildah --root "$root/images/store/root" --runroot "$root/images/store/run
 c() { ns env DOCKER_HOST="unix://$work/docker.sock" "$compose" --file "$file" "$@"; }
 d() { ns docker --host "unix://$work/docker.sock" "$@"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; c ps --all >&2 || true; c logs --tail 15 >&2 || true; tail -n 5 "$work"/*.log >&2; exit 1; }
-until_true() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || return 1; sleep 1; done; }
 cleanup() {
   local pid
   c down --volumes --timeout 30 >/dev/null 2>&1 || true

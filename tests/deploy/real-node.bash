@@ -2,6 +2,8 @@
 # Sourced by node.sh and policy.sh: one real node (shared/k8s/node.sh: containerd, kubelet, kube-proxy, CoreDNS in a private
 # network namespace) with the images that images.sh built, and what both scripts do with it.
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+# shellcheck source=tests/deploy/waiting.bash
+. tests/deploy/waiting.bash
 export K8S_ROOT=${K8S_ROOT:-$HOME/.cache/synthvol-k8s}
 shared=${SYNTHVOL_SHARED_DIR:-$PWD/../shared}
 export K8S_BIN=$K8S_ROOT/bin K8S_RUN=$K8S_ROOT/run-real
@@ -46,8 +48,6 @@ k() { node run kubectl --namespace "$namespace" "$@"; }
 h() { node run helm --namespace "$namespace" "$@"; }
 step() { printf '== %s\n' "$*"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; k get pods -o wide >&2 || true; k get events --sort-by=.lastTimestamp >&2 | tail -n 15 || true; exit 1; }
-# until_true SECONDS COMMAND...: waits until the command succeeds.
-until_true() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || return 1; sleep .5; done; }
 server_pods() { k get pods -l app.kubernetes.io/component=server --field-selector=status.phase=Running "$@"; }
 # start LOG COMMAND...: the command in the node's network, without a shell in between, so that its number is the one to end.
 start() { local log=$1; shift; nsenter --target "$(cat "$K8S_RUN/netns.pid")" --net "$@" >"$work/$log.log" 2>&1 & started+=($!); }
