@@ -16,3 +16,30 @@ if(NOT SYNTHVOL_CUDA STREQUAL "OFF")
   endif()
 endif()
 message(STATUS "CUDA shared object: ${SYNTHVOL_HAS_CUDA}")
+
+# Every generation since Turing; PTX of the newest for what comes after.
+set(SYNTHVOL_CUDA_ARCHITECTURES "75-real;80-real;86-real;89-real;90-real;100-real;120-real;120-virtual")
+
+# synthvol_cuda_kernels(NAME SOURCES ...): a static library of .cu files that know no torch.
+function(synthvol_cuda_kernels name)
+  cmake_parse_arguments(ARG "" "" "SOURCES" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_include_directories(${name} SYSTEM PUBLIC ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  # CMake 3.25 knows no newer standard for nvcc.
+  set_target_properties(${name} PROPERTIES CUDA_STANDARD 17 CUDA_RUNTIME_LIBRARY Shared
+    CUDA_ARCHITECTURES "${SYNTHVOL_CUDA_ARCHITECTURES}")
+endfunction()
+
+# synthvol_cuda_library(NAME SOURCES ... PRIVATE ...): a shared object beside LibTorch's CUDA half, opened at run time. Its entry
+# point alone is exported; the static libraries inside are its own. CUDA's libraries that LibTorch needs (cuDNN, cuBLAS, ...)
+# are looked up when it is opened.
+function(synthvol_cuda_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PRIVATE" ${ARGN})
+  add_library(${name} SHARED ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_PRIVATE} synthvol_torch
+    ${SYNTHVOL_TORCH_LIB_DIR}/libtorch_cuda.so ${SYNTHVOL_TORCH_LIB_DIR}/libc10_cuda.so synthvol_warnings)
+  set_target_properties(${name} PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  target_link_options(${name} PRIVATE "LINKER:--exclude-libs,ALL" "LINKER:--allow-shlib-undefined"
+                      "LINKER:--unresolved-symbols=ignore-in-shared-libs")
+endfunction()

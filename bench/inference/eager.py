@@ -64,6 +64,37 @@ class EagerGenerator:
         return torch.tanh(x)[0, 0]
 
 
+@dataclass
+class GpuResult:
+    """Seconds of the median run, the last copy to the host included; the volume; and the allocator's peak beyond
+    the weights.
+    """
+
+    seconds: float
+    volume: torch.Tensor
+    peak_bytes: int
+
+
+def measure_gpu(folder: Path, size: int, dim: int, seed: int, repeats: int, precision: str) -> GpuResult:
+    """Times the network on a GPU: "fp32" strictly so, "tf32" as PyTorch does by default, "bf16" throughout."""
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    model = EagerGenerator(folder, size, "cuda")
+    latent = latent_of(seed, dim).to("cuda")
+    if precision == "bf16":
+        model.weights = {name: value.bfloat16() for name, value in model.weights.items()}
+        latent = latent.bfloat16()
+    volume = model(latent).cpu()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        volume = model(latent).cpu()  # waits for all
+        times.append(time.perf_counter() - begin)
+    peak = torch.cuda.max_memory_allocated() - before
+    return GpuResult(sorted(times)[repeats // 2], volume.float(), peak)
+
+
 def latent_of(seed: int, dim: int) -> torch.Tensor:
     """Returns the latent of a seed, [1, dim]."""
     return torch.randn(1, dim, generator=torch.Generator().manual_seed(seed))

@@ -6,6 +6,7 @@ whole-volume encoding with all its activations; torch.optim.Adam. Prints one JSO
 iteration and peak memory. The tests take its networks as an independent reference.
 
     bench/training/eager.py --arch crf-gan --size 64 --batch-size 2 --threads 2
+    bench/training/eager.py --arch crf-gan --size 128 --device cuda --precision bf16
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ class Discriminator(nn.Module):
         for name in self.order:
             h = F.leaky_relu(self.get_submodule(name)(h), 0.2)
         h = h.flatten(1)
-        h = torch.cat([h, torch.full((h.shape[0], 1), crop / (self.size * 7 / 8))], 1)
+        position = torch.full((h.shape[0], 1), crop / (self.size * 7 / 8), device=h.device)
+        h = torch.cat([h, position], 1)
         logit = self.fc2(F.leaky_relu(self.fc1(h), 0.2))
         return logit if small is None else (logit + self.sub_D(small)) / 2
 
@@ -218,7 +220,7 @@ def small_of(images: Tensor) -> Tensor:
 class Training:
     """The published iteration, each phase with its own Adam."""
 
-    def __init__(self, arch: str, size: int, c: int = 32, latent: int = 1024) -> None:
+    def __init__(self, arch: str, size: int, c: int = 32, latent: int = 1024, device: str = "cpu") -> None:
         self.ha = arch == "ha-gan"
         self.size, self.latent = size, latent
         self.nets: dict[str, nn.Module] = {
@@ -230,6 +232,8 @@ class Training:
             self.nets["S"] = SubEncoder(size, c, latent)
         else:
             self.nets["C"] = CRF(size // 4)
+        for net in self.nets.values():
+            net.to(device)
         rates = {"G": 1e-4, "D": 4e-4, "E": 1e-4, "C": 4e-4, "S": 1e-4}
         self.adam = {
             k: torch.optim.Adam(n.parameters(), lr=rates[k], betas=(0.0, 0.999)) for k, n in self.nets.items()
@@ -249,7 +253,7 @@ class Training:
         g, d, e = self.nets["G"], self.nets["D"], self.nets["E"]
         real = images[:, :, crop : crop + self.size // 8]
         small = small_of(images) if self.ha else None
-        ones = torch.ones(images.shape[0], 1)
+        ones = torch.ones(images.shape[0], 1, device=images.device)
         bce = F.binary_cross_entropy_with_logits
         out: dict[str, Tensor] = {}
 
@@ -293,7 +297,52 @@ class Training:
         return {key: value.item() for key, value in out.items()}
 
 
-def main() -> int:
+def peak_bytes(on_gpu: bool) -> int:
+    """Returns the most memory held so far: of the GPU's allocator, or of the process."""
+    if on_gpu:
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    """Runs the iterations asked for in this process and returns the figures."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    on_gpu = options.device == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    base = 0 if on_gpu else peak_bytes(on_gpu)
+    training = Training(options.arch, options.size, options.channels, options.latent_dim, options.device)
+    n, size = options.batch_size, options.size
+    images = (torch.rand(n, 1, size, size, size) * 2 - 1).to(options.device)
+    noise = [torch.randn(n, options.latent_dim).to(options.device) for _ in range(3)]
+    times = []
+    for i in range(options.iterations + 1):
+        begin = time.perf_counter()
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
+            # Ends with reading the losses, hence with all work done.
+            training.iteration(images, noise, 11 * i % (size * 7 // 8 + 1), i)
+        times.append(time.perf_counter() - begin)
+    parameters = sum(p.numel() for net in training.nets.values() for p in net.parameters())
+    largest = max(sum(p.numel() for p in net.parameters()) for net in training.nets.values())
+    return {
+        "what": "plain eager PyTorch " + torch.__version__,
+        "arch": options.arch,
+        "size": size,
+        "batch_size": n,
+        "threads": options.threads,
+        "device": options.device,
+        "precision": options.precision,
+        "parameters": parameters,
+        "seconds_per_iteration": min(times[1:]),
+        "base_bytes": base,
+        # Parameters, both moments, and the largest network's gradients.
+        "state_bytes": 4 * (3 * parameters + largest),
+        "peak_bytes": peak_bytes(on_gpu),
+    }
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=["crf-gan", "ha-gan"], default="crf-gan")
     parser.add_argument("--size", type=int, choices=[64, 128, 256], default=64)
@@ -302,42 +351,11 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=3, help="measured after one that warms up")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    training = Training(options.arch, options.size, options.channels, options.latent_dim)
-    n, size = options.batch_size, options.size
-    images = torch.rand(n, 1, size, size, size) * 2 - 1
-    noise = [torch.randn(n, options.latent_dim) for _ in range(3)]
-    training.iteration(images, noise, 0, 0)
-    times = []
-    for i in range(options.iterations):
-        begin = time.perf_counter()
-        training.iteration(images, noise, 11 * (i + 1) % (size * 7 // 8 + 1), i + 1)
-        times.append(time.perf_counter() - begin)
-    parameters = sum(p.numel() for net in training.nets.values() for p in net.parameters())
-    largest = max(sum(p.numel() for p in net.parameters()) for net in training.nets.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    json.dump(
-        {
-            "what": "plain eager PyTorch " + torch.__version__,
-            "arch": options.arch,
-            "size": size,
-            "batch_size": n,
-            "threads": options.threads,
-            "parameters": parameters,
-            "seconds_per_iteration": min(times),
-            "base_bytes": base,
-            # Parameters, both moments, and the largest network's gradients.
-            "state_bytes": 4 * (3 * parameters + largest),
-            "peak_bytes": peak,
-        },
-        sys.stdout,
-    )
-    print()
-    return 0
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: under autocast")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    json.dump(measure(parse()), sys.stdout)
+    print()

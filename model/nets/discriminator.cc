@@ -72,8 +72,12 @@ at::Tensor Discriminator::Weight(const std::string& name, PowerStep step) const 
 
 at::Tensor Discriminator::Convolve(const Layer& layer, const at::Tensor& input,
                                    PowerStep step) const {
-  return at::conv3d(input, Weight(layer.name, step), net_[layer.name + ".bias"], layer.stride,
-                    layer.padding);
+  const at::Tensor weight = Weight(layer.name, step);
+  const at::Tensor& bias = net_[layer.name + ".bias"];
+  if (layer.kernel == kCube4 && layer.stride == kTwo) {
+    return ConvolveHalve(input, weight, bias, ConvolutionPath::kFast);
+  }
+  return at::conv3d(input, weight, bias, layer.stride, layer.padding);
 }
 
 at::Tensor Discriminator::Linear(const std::string& name, const at::Tensor& input,
@@ -81,15 +85,14 @@ at::Tensor Discriminator::Linear(const std::string& name, const at::Tensor& inpu
   return at::linear(input, Weight(name, step), net_[name + ".bias"]);
 }
 
-Judgement Discriminator::Judge(const at::Tensor& image, const at::Tensor& small, int64_t crop,
-                               PowerStep step) const {
+Judgement Discriminator::Judge(const at::Tensor& image, const at::Tensor& small,
+                               const SubVolume& place, PowerStep step) const {
   at::Tensor h = image;
   for (const Layer& layer : Layers()) {
     h = LeakyRelu(Convolve(layer, h, step));
   }
   h = h.reshape({image.size(0), -1});  // [N,w/4]
-  const double position = static_cast<double>(crop) / static_cast<double>(shape_.MaxCrop());
-  h = at::cat({h, at::full({h.size(0), 1}, position, h.options())}, 1);
+  h = at::cat({h, place.Fraction(h, h.size(0))}, 1);
   h = LeakyRelu(Linear("fc1", h, step));
   Judgement result;
   result.logit = Linear("fc2", h, step);

@@ -15,6 +15,7 @@
 #include "model/nets/layers.h"
 #include "model/nets/network_shape.h"
 #include "model/nets/parameter_set.h"
+#include "model/nets/sub_volume.h"
 
 namespace synthvol::model {
 
@@ -42,9 +43,9 @@ class Discriminator {
   ParameterSet& net() { return net_; }
   const ParameterSet& net() const { return net_; }
 
-  // Judges a sub-volume [N,1,size/8,size,size] that starts at slice `crop` and, for HA-GAN, the
+  // Judges a sub-volume [N,1,size/8,size,size] that lies at `place` and, for HA-GAN, the
   // low-resolution volume [N,1,e,e,e] (undefined for CRF-GAN).
-  Judgement Judge(const at::Tensor& image, const at::Tensor& small, int64_t crop,
+  Judgement Judge(const at::Tensor& image, const at::Tensor& small, const SubVolume& place,
                   PowerStep step) const;
 
  private:

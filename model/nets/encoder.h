@@ -7,6 +7,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
+
+#include "model/nets/fused_kernels.h"
 #include "model/nets/layers.h"
 #include "model/nets/network_shape.h"
 #include "model/nets/parameter_set.h"
@@ -30,6 +33,13 @@ class HalfEncoder {
   at::Tensor EncodeWhole(const at::Tensor& images) const;
 
  private:
+  // The output of conv NUMBER with the norm that follows.
+  NormReluInput BeforeNorm(const std::string& number, const at::Tensor& map) const;
+  // One volume [1,1,size,size,size], by a GPU's kernels or without; both in place, and conv2, the
+  // largest, slab by slab.
+  at::Tensor EncodeOnDevice(const at::Tensor& image) const;
+  at::Tensor EncodeSlabWise(const at::Tensor& image) const;
+
   NetworkShape shape_;
   ParameterSet net_;
   ConvolutionPath path_ = ConvolutionPath::kFast;

@@ -12,6 +12,7 @@
 #include <map>
 #include <string>
 
+#include "model/nets/fused_kernels.h"
 #include "model/nets/layers.h"
 #include "model/nets/network_shape.h"
 #include "model/nets/parameter_set.h"
@@ -41,12 +42,22 @@ class Generator {
   // Renders the low-resolution volume [N,1,e,e,e] of HA-GAN from the whole embedding.
   at::Tensor RenderSmall(const at::Tensor& embedding) const;
 
-  // Cuts the embedding slices that the crop at image slice `crop` (0..7/8 size) is rendered from.
-  at::Tensor Crop(const at::Tensor& embedding, int64_t crop) const;
+  // Forgets kernels folded so far: an iteration that is recorded must fold them itself.
+  void DropFoldedKernels() const { folded_.clear(); }
 
  private:
-  // Upsamples by two and convolves, on the chosen path.
-  at::Tensor UpsampleConvolve(const std::string& name, const at::Tensor& input) const;
+  // Upsamples by two and convolves CONV, on the CPU or the plain path.
+  at::Tensor UpsampleConvolve(const std::string& conv, const at::Tensor& input) const;
+  // Convolves with tp_convNUMBER, upsampled or not, and applies bnNUMBER and ReLU.
+  at::Tensor Stage(const std::string& number, const at::Tensor& input, bool upsample) const;
+
+  // The same on a GPU, where a stage begins with the norm of the one before (fused_kernels.h):
+  // takes and gives a convolution's output before its norm.
+  NormReluInput DeviceStage(const std::string& number, const NormReluInput& before,
+                            bool upsample) const;
+  NormReluInput BeforeNorm(const std::string& number, const at::Tensor& map, bool phases) const;
+  // Returns CONV's kernel folded to phases.
+  at::Tensor PhaseKernel(const std::string& conv) const;
 
   NetworkShape shape_;
   ParameterSet net_;
@@ -54,10 +65,11 @@ class Generator {
 
   struct Folded {
     uint32_t version = 0;
+    at::ScalarType type = at::kFloat;  // of the convolution
     at::Tensor kernel;
   };
   // Kernels folded since the weights last changed; serves the phases in which the generator is
-  // frozen.
+  // frozen. GPUs alone.
   mutable std::map<std::string, Folded> folded_;
 };
 

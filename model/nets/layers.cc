@@ -5,30 +5,16 @@
 
 #include <optional>
 
+#include "model/nets/fused_kernels.h"
 #include "model/nets/network_shape.h"
+#include "model/nets/strided_convolution.h"
 #include "model/nets/winograd_convolution.h"
 
 namespace synthvol::model {
 namespace {
 
-// Row r of the matrix gives where tap r of the 3-tap kernel lands in the 4-tap one.
-at::Tensor FoldMatrix1d() {
-  at::Tensor fold = at::zeros({3, 4}, at::kFloat);
-  auto f = fold.accessor<float, 2>();
-  f[0][2] = f[0][3] = 1.0F;
-  f[1][1] = f[1][2] = 1.0F;
-  f[2][0] = f[2][1] = 1.0F;
-  return fold;
-}
-
-// Returns the [27, 64] matrix that folds the three axes at once.
-const at::Tensor& FoldMatrix() {
-  static const at::Tensor* const matrix = [] {
-    const at::Tensor axis = FoldMatrix1d();
-    return new at::Tensor(at::kron(axis, at::kron(axis, axis)).contiguous());
-  }();
-  return *matrix;
-}
+// Blocks of 2x2x2 voxels hold this many channels at most: more are enough for cuDNN as they are.
+constexpr int64_t kFewChannels = 8;
 
 constexpr double kNormalizeEpsilon = 1e-12;
 
@@ -38,11 +24,8 @@ at::Tensor Normalize(const at::Tensor& row) {
 
 }  // namespace
 
-at::Tensor FoldUpsampleKernel(const at::Tensor& weight) {
-  const int64_t outputs = weight.size(0);
-  const int64_t inputs = weight.size(1);
-  const at::Tensor rows = weight.transpose(0, 1).reshape({inputs * outputs, 27});  // [I*O,27]
-  return at::matmul(rows, FoldMatrix().to(weight.device())).view({inputs, outputs, 4, 4, 4});
+bool UsesDeviceKernels(const at::Tensor& tensor, ConvolutionPath path) {
+  return path == ConvolutionPath::kFast && tensor.is_cuda();
 }
 
 at::Tensor Convolve3(const ParameterSet& net, const std::string& name, const at::Tensor& input,
@@ -60,6 +43,35 @@ at::Tensor UpsampleConvolvePlain(const ParameterSet& net, const std::string& nam
   const at::Tensor large =
       at::upsample_nearest3d(input, {2 * input.size(2), 2 * input.size(3), 2 * input.size(4)});
   return Convolve3(net, name, large);
+}
+
+at::Tensor ConvolveHalve(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias,
+                         ConvolutionPath path) {
+  if (!UsesDeviceKernels(input, path)) {
+    return at::conv3d(input, weight, bias, /*stride=*/2, /*padding=*/1);
+  }
+  if (input.size(1) <= kFewChannels) return ConvolveBlocks(input, weight, bias);
+  return at::conv3d(input.contiguous(at::MemoryFormat::ChannelsLast3d), weight, bias, /*stride=*/2,
+                    /*padding=*/1);
+}
+
+at::Tensor ConvolveNormRelu(const ParameterSet& net, const std::string& conv,
+                            const std::string& norm, const at::Tensor& input, StageKind kind,
+                            ConvolutionPath path) {
+  const at::Tensor& weight = net[conv + ".weight"];
+  const at::Tensor& bias = net[conv + ".bias"];
+  if (!UsesDeviceKernels(input, path)) {
+    return NormRelu(net, norm,
+                    kind == StageKind::kHalve ? ConvolveHalve(input, weight, bias, path)
+                                              : Convolve3(net, conv, input, path));
+  }
+  // The bias is left to the norm.
+  const at::Tensor raw =
+      kind == StageKind::kHalve
+          ? ConvolveHalve(input, weight, {}, path)
+          : at::conv3d(input.contiguous(at::MemoryFormat::ChannelsLast3d), weight, {},
+                       /*stride=*/1, /*padding=*/1);
+  return FusedNormRelu({raw, bias, net[norm + ".weight"], net[norm + ".bias"]});
 }
 
 at::Tensor NormRelu(const ParameterSet& net, const std::string& name, const at::Tensor& input) {

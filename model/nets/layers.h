@@ -16,20 +16,16 @@ namespace synthvol::model {
 
 // How convolutions of kernel 3 are computed. Both give the same voxels up to rounding.
 enum class ConvolutionPath {
-  // With less arithmetic. After upsampling, and without an upsampled tensor: on the CPU the taps
-  // first (upsample_convolution.h), elsewhere one transposed convolution with a folded kernel.
-  // Without upsampling: Winograd's on the CPU where it pays (winograd_convolution.h).
+  // With less arithmetic and fewer passes over memory. On the CPU: upsampled ones by their taps
+  // (upsample_convolution.h), others by Winograd's where it pays (winograd_convolution.h). On a
+  // GPU: channels-last, upsampled ones by a folded kernel, those with stride by blocks
+  // (strided_convolution.h), and norms and activations fused (fused_kernels.h).
   kFast,
   // As written in the papers; kept for comparison and tests.
   kPlain,
 };
 
 using Triple = std::array<int64_t, 3>;
-
-// Folds nearest upsampling by two into a kernel: [O,I,3,3,3] to the kernel [I,O,4,4,4] of the
-// transposed convolution with stride 2 and padding 1. Along each axis (w0, w1, w2) becomes (w2,
-// w1+w2, w0+w1, w0).
-at::Tensor FoldUpsampleKernel(const at::Tensor& weight);
 
 // Convolves NAME with kernel 3 and padding 1.
 at::Tensor Convolve3(const ParameterSet& net, const std::string& name, const at::Tensor& input,
@@ -38,6 +34,24 @@ at::Tensor Convolve3(const ParameterSet& net, const std::string& name, const at:
 // Upsamples by two (nearest), then convolves NAME with kernel 3 and padding 1, the plain way.
 at::Tensor UpsampleConvolvePlain(const ParameterSet& net, const std::string& name,
                                  const at::Tensor& input);
+
+// Whether work on `tensor` takes the fast path's form for GPUs.
+bool UsesDeviceKernels(const at::Tensor& tensor, ConvolutionPath path);
+
+// Which convolution a stage has.
+enum class StageKind {
+  kKeep,   // kernel 3, padding 1
+  kHalve,  // kernel 4, stride 2, padding 1
+};
+
+// Convolves CONV, then applies GroupNorm NORM and ReLU.
+at::Tensor ConvolveNormRelu(const ParameterSet& net, const std::string& conv,
+                            const std::string& norm, const at::Tensor& input, StageKind kind,
+                            ConvolutionPath path);
+
+// Convolves NAME with kernel 4, stride 2 and padding 1, which halves every axis.
+at::Tensor ConvolveHalve(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias,
+                         ConvolutionPath path);
 
 // Applies GroupNorm NAME, then ReLU.
 at::Tensor NormRelu(const ParameterSet& net, const std::string& name, const at::Tensor& input);

@@ -23,17 +23,22 @@ class Adam {
   // Moves every parameter that has a gradient, then drops the gradients.
   void Step();
 
-  void set_learning_rate(double rate) { learning_rate_ = rate; }
+  void set_learning_rate(double rate);
 
   // State to save and restore: the second moment of each parameter, by the parameter's name.
   std::vector<ParameterSet::Item> Moments() const;
   int64_t steps() const { return steps_; }
-  void set_steps(int64_t steps) { steps_ = steps; }
+  void set_steps(int64_t steps);
+  // Counts a step that a recording took: its kernels have counted it on the device.
+  void NoteReplayedStep() { ++steps_; }
 
  private:
   const ParameterSet net_;
   double learning_rate_;
   int64_t steps_ = 0;
+  // The same two where the parameters are, [] float: a recorded step reads them anew each time.
+  at::Tensor device_rate_;
+  at::Tensor device_steps_;
   // In the order of net_.parameters().
   std::vector<at::Tensor> second_moments_;
 };

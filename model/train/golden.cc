@@ -187,10 +187,10 @@ void Comparison::CompareForward() {
   networks_.encoder.set_convolution_path(options_.forward_path);
   const Generator& g = networks_.generator;
   const Discriminator& d = networks_.discriminator;
-  const auto crop = golden_.at("forward_crop").get<int64_t>();
+  const SubVolume place(networks_.shape, golden_.at("forward_crop").get<int64_t>());
   const at::Tensor embedding = g.Embed(Noise(kForwardNoiseStream));
   AddProbe("generator_full", g.Render(embedding.narrow(0, 0, 1)));
-  const at::Tensor image = g.Render(g.Crop(embedding, crop));
+  const at::Tensor image = g.Render(place.CutEmbedding(embedding));
   AddProbe("generator_sub", image);
   at::Tensor small;
   at::Tensor real_small;
@@ -206,11 +206,11 @@ void Comparison::CompareForward() {
   } else {
     AddProbe("embedding", embedding);
   }
-  const at::Tensor real = images.narrow(2, crop, networks_.shape.SubVolumeSlices()).contiguous();
-  const at::Tensor fake_logit = d.Judge(image, small, crop, PowerStep::kNone).logit;
+  const at::Tensor real = place.CutImage(images);
+  const at::Tensor fake_logit = d.Judge(image, small, place, PowerStep::kNone).logit;
   AddLogits("discriminator_fake_logit", golden_.at("discriminator_fake_logit"), fake_logit);
   AddLogits("discriminator_real_logit", golden_.at("discriminator_real_logit"),
-            d.Judge(real, real_small, crop, PowerStep::kNone).logit);
+            d.Judge(real, real_small, place, PowerStep::kNone).logit);
   if (networks_.crf) {
     AddLogits("crf_fake_logit", golden_.at("crf_fake_logit"),
               networks_.crf->Refine(embedding, fake_logit));

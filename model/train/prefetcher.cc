@@ -20,21 +20,25 @@ void DrawLatent(uint64_t seed, Purpose purpose, uint64_t index, at::Tensor row) 
   row.normal_(0.0, 1.0, generator);
 }
 
-MicroBatch MakeBatch(const TrainingData& data, const TrainConfig& config, uint64_t first_index) {
+MicroBatch MakeBatch(const TrainingData& data, const TrainConfig& config, uint64_t first_index,
+                     bool pinned) {
   const int64_t n = config.batch_size;
   const int64_t s = data.size();
   MicroBatch batch;
-  batch.images = at::empty({n, 1, s, s, s}, at::kFloat);
+  batch.images =
+      at::empty({n, 1, s, s, s}, at::TensorOptions().dtype(at::kFloat).pinned_memory(pinned));
   if (config.model.num_classes > 0) batch.labels = at::empty({n}, at::kLong);
   batch.noise_discriminator = at::empty({n, config.model.latent_dim}, at::kFloat);
   batch.noise_generator = at::empty_like(batch.noise_discriminator);
   batch.noise_crf = at::empty_like(batch.noise_discriminator);
+  // On the CPU the other cores have the networks to compute; a GPU waits for the next batch.
+  const int64_t slices_a_thread = pinned ? 8 : s;
   for (int64_t i = 0; i < n; ++i) {
     const SamplePosition position{config.seed, first_index + static_cast<uint64_t>(i)};
     const int64_t volume = data.VolumeAt(position);
     const auto voxels = static_cast<size_t>(s * s * s);
     float* out = batch.images.data_ptr<float>() + static_cast<size_t>(i) * voxels;
-    data.Read(volume, position, config.augmentation, absl::MakeSpan(out, voxels));
+    data.Read(volume, position, config.augmentation, slices_a_thread, absl::MakeSpan(out, voxels));
     if (batch.labels.defined()) batch.labels.data_ptr<int64_t>()[i] = data.Label(volume);
     DrawLatent(config.seed, Purpose::kNoiseDiscriminator, position.index,
                batch.noise_discriminator[i]);
@@ -47,7 +51,7 @@ MicroBatch MakeBatch(const TrainingData& data, const TrainConfig& config, uint64
 }  // namespace
 
 IterationInput MakeInput(const TrainingData& data, const TrainConfig& config, int64_t iteration,
-                         int64_t rank, int64_t world_size) {
+                         int64_t rank, int64_t world_size, bool pinned) {
   IterationInput input;
   input.iteration = iteration;
   const auto crops = static_cast<uint64_t>(config.model.size / 8 * 7 + 1);
@@ -56,14 +60,14 @@ IterationInput MakeInput(const TrainingData& data, const TrainConfig& config, in
   for (int64_t micro = 0; micro < config.accumulate; ++micro) {
     const int64_t slot = (iteration * config.accumulate + micro) * world_size + rank;
     input.batches.push_back(
-        MakeBatch(data, config, static_cast<uint64_t>(slot * config.batch_size)));
+        MakeBatch(data, config, static_cast<uint64_t>(slot * config.batch_size), pinned));
   }
   return input;
 }
 
 Prefetcher::Prefetcher(const TrainingData& data, const TrainConfig& config, int64_t first,
-                       int64_t rank, int64_t world_size)
-    : data_(data), config_(config), rank_(rank), world_size_(world_size) {
+                       int64_t rank, int64_t world_size, bool pinned)
+    : data_(data), config_(config), rank_(rank), world_size_(world_size), pinned_(pinned) {
   thread_ = std::thread([this, first] { Run(first); });
 }
 
@@ -84,7 +88,7 @@ void Prefetcher::Run(int64_t first) {
       if (stop_) return;
     }
     try {
-      IterationInput input = MakeInput(data_, config_, iteration, rank_, world_size_);
+      IterationInput input = MakeInput(data_, config_, iteration, rank_, world_size_, pinned_);
       const std::lock_guard<std::mutex> lock(mutex_);
       ready_.push_back(std::move(input));
     } catch (...) {

@@ -26,15 +26,16 @@ struct IterationInput {
   std::vector<MicroBatch> batches;
 };
 
-// Makes an iteration's input: a pure function of seed, iteration, rank and world size.
+// Makes an iteration's input: a pure function of seed, iteration, rank and world size. `pinned`:
+// for a GPU, in memory that copies to it need not wait for, made by several threads.
 IterationInput MakeInput(const TrainingData& data, const TrainConfig& config, int64_t iteration,
-                         int64_t rank, int64_t world_size);
+                         int64_t rank, int64_t world_size, bool pinned);
 
 class Prefetcher {
  public:
   // Starts to make the inputs from iteration `first` on.
   Prefetcher(const TrainingData& data, const TrainConfig& config, int64_t first, int64_t rank,
-             int64_t world_size);
+             int64_t world_size, bool pinned);
   ~Prefetcher();
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
@@ -50,6 +51,7 @@ class Prefetcher {
   const TrainConfig& config_;
   const int64_t rank_;
   const int64_t world_size_;
+  const bool pinned_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -72,8 +72,9 @@ MicroBatch RandomBatch(const TrainConfig& config, const at::Device& device) {
 }
 
 json Measure(const TrainConfig& config, int64_t iterations, const at::Device& device) {
-  // The process before it holds anything: on the CPU its libraries.
-  const int64_t base = PeakBytes(device);
+  // The process before it holds anything: on the CPU its libraries. A GPU's allocator has not
+  // begun.
+  const int64_t base = device.is_cpu() ? PeakBytes(device) : 0;
   Networks networks(config.model);
   networks.Initialise(config.seed);
   networks.To(device);
@@ -118,7 +119,8 @@ absl::StatusOr<json> RunCell(const ProfileRequest& request, const std::string& a
       c.model.latent_dim, " --num-classes ", c.model.num_classes, " --crf-nodes ",
       c.model.crf_nodes == CrfNodes::kDepth ? "depth" : "released", " --batch-size ", batch_size,
       " --iterations ", request.iterations, " --threads ", c.threads, " --device ", c.device,
-      c.step.bf16 ? " --precision bf16" : "", c.step.low_memory ? " --memory low" : "");
+      c.step.bf16 ? " --precision bf16" : "", c.step.low_memory ? " --memory low" : "",
+      c.step.cuda_graph ? "" : " --no-cuda-graph", c.deterministic ? "" : " --no-deterministic");
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(popen(line.c_str(), "r"), pclose);
   if (pipe == nullptr) return absl::InternalError("cannot start a process");
   std::string output;
@@ -142,6 +144,7 @@ absl::Status ProfileHere(const TrainConfig& config, int64_t iterations) {
     auto device = FindDevice(config.device);
     if (!device.ok()) return device.status();
     if (config.threads > 0) at::set_num_threads(config.threads);
+    at::globalContext().setDeterministicCuDNN(config.deterministic);
     std::printf("%s\n", Measure(config, iterations, *device).dump().c_str());
     return absl::OkStatus();
   } catch (const std::exception& error) {

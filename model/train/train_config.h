@@ -58,6 +58,8 @@ struct TrainConfig {
   int64_t keep = 3;
   // CPU threads; 0 takes all cores.
   int threads = 0;
+  // GPU: of cuDNN's kernels only those that give the same bits again, so that a resumed run does.
+  bool deterministic = true;
 };
 
 }  // namespace synthvol::model

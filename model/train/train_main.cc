@@ -41,7 +41,12 @@ void AddDeviceFlags(CLI::App& app, TrainConfig& config, TextFlags& text) {
   app.add_option("--device", config.device, "auto, cpu, cuda or cuda:INDEX");
   app.add_option("--threads", config.threads, "CPU threads; 0 takes all cores")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--precision", text.precision, "Arithmetic of convolutions")
+  app.add_flag("--cuda-graph,!--no-cuda-graph", config.step.cuda_graph,
+               "GPU: records an iteration and replays it (on by default)");
+  app.add_flag("--deterministic,!--no-deterministic", config.deterministic,
+               "GPU: only kernels that give the same bits again (on by default)");
+  app.add_option("--precision", text.precision,
+                 "Arithmetic of convolutions; on a GPU fp32 takes TF32 products, as PyTorch does")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_option(
          "--memory", text.memory,

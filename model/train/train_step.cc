@@ -2,10 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <optional>
+#include <array>
+
+#include "model/train/device.h"
+#include "model/train/train_step_parts.h"
 
 namespace synthvol::model {
 namespace {
@@ -32,67 +34,79 @@ class AutocastGuard {
   const at::DeviceType device_;
 };
 
-// Binary cross-entropy of logits [N,1] against one target for all.
-at::Tensor Adversarial(const at::Tensor& logits, double target) {
-  const at::Tensor l = logits.to(at::kFloat);
-  return at::binary_cross_entropy_with_logits(l, at::full_like(l, target));
+// Gathers the losses of an iteration, [L] float: one copy to the host instead of one a loss.
+at::Tensor Stack(const std::vector<std::pair<std::string, at::Tensor>>& losses) {
+  std::vector<at::Tensor> values;
+  values.reserve(losses.size());
+  for (const auto& [name, loss] : losses) values.push_back(loss);
+  return at::stack(values);
 }
 
-at::Tensor CrossEntropy(const at::Tensor& logits, const at::Tensor& labels) {
-  return at::cross_entropy_loss(logits.to(at::kFloat), labels);
+// Waits for the losses.
+std::vector<LossValue> Read(const std::vector<std::pair<std::string, at::Tensor>>& losses,
+                            const at::Tensor& stacked) {
+  const at::Tensor host = stacked.to(at::kCPU, at::kDouble);
+  std::vector<LossValue> values;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    values.push_back({losses[i].first, host.const_data_ptr<double>()[i]});
+  }
+  return values;
 }
 
-at::Tensor AbsoluteError(const at::Tensor& a, const at::Tensor& b) {
-  return at::l1_loss(a.to(at::kFloat), b);
+// The tensors of a micro-batch.
+template <typename Batch>
+auto TensorsOf(Batch& batch) {
+  return std::array{&batch.images, &batch.labels, &batch.noise_discriminator,
+                    &batch.noise_generator, &batch.noise_crf};
 }
 
 }  // namespace
 
-struct TrainStep::Part {
-  // Which volumes of a micro-batch, and what share their loss has in the iteration's.
-  struct Place {
-    int64_t first;
-    int64_t count;
-    double share;
-    bool opens;   // no part of the micro-batch came before
-    bool closes;  // none follows
-  };
+struct TrainStep::Recording {
+  // Iterations that run as they come, before one is recorded: they load libraries and kernels.
+  static constexpr int kWarmUp = 2;
 
-  Part(const MicroBatch& batch, const NetworkShape& shape, int64_t crop_position, const Place& at)
-      : place(at), crop(crop_position) {
-    const auto cut = [&at](const at::Tensor& tensor) {
-      return tensor.defined() ? tensor.narrow(0, at.first, at.count) : tensor;
-    };
-    images = cut(batch.images);
-    labels = cut(batch.labels);
-    noise_discriminator = cut(batch.noise_discriminator);
-    noise_generator = cut(batch.noise_generator);
-    noise_crf = cut(batch.noise_crf);
-    image = images.narrow(2, crop, shape.SubVolumeSlices()).contiguous();
-    if (labels.defined()) one_hot = at::one_hot(labels, shape.num_classes).to(at::kFloat);
-    if (shape.ha_gan) {
-      const int64_t step = shape.Stride();
-      small = images.slice(2, 0, shape.size, step)
-                  .slice(3, 0, shape.size, step)
-                  .slice(4, 0, shape.size, step)
-                  .contiguous();
+  Recording(const std::vector<MicroBatch>& batches, const NetworkShape& shape, bool crf_counts)
+      : recorder(MakeRecorder(batches.front().images.device())),
+        inputs(batches),
+        controls{SubVolume(shape, batches.front().images.device()),
+                 at::zeros({}, batches.front().images.options()),
+                 at::zeros({}, batches.front().images.options()), crf_counts} {
+    for (MicroBatch& input : inputs) {
+      for (at::Tensor* tensor : TensorsOf(input)) {
+        if (tensor->defined()) *tensor = at::empty_like(*tensor);
+      }
     }
   }
 
-  // All parts of a micro-batch see the weights of its first one.
-  PowerStep power_step() const { return place.opens ? PowerStep::kNext : PowerStep::kSame; }
+  bool Fits(const std::vector<MicroBatch>& batches, bool crf_counts) const {
+    return batches.size() == inputs.size() && crf_counts == controls.crf_counts &&
+           std::equal(batches.begin(), batches.end(), inputs.begin(),
+                      [](const MicroBatch& a, const MicroBatch& b) {
+                        return a.images.sizes() == b.images.sizes();
+                      });
+  }
 
-  Place place;
-  int64_t crop;
-  // As in MicroBatch, N being the part's volumes.
-  at::Tensor images;
-  at::Tensor labels;
-  at::Tensor noise_discriminator;
-  at::Tensor noise_generator;
-  at::Tensor noise_crf;
-  at::Tensor image;    // [N,1,size/8,size,size]
-  at::Tensor small;    // [N,1,e,e,e], HA-GAN
-  at::Tensor one_hot;  // [N,classes], conditional
+  // Gives the recorded work its next input.
+  void Take(const std::vector<MicroBatch>& batches, int64_t crop, double crf_weight) {
+    for (size_t i = 0; i < batches.size(); ++i) {
+      const auto from = TensorsOf(batches[i]);
+      const auto to = TensorsOf(inputs[i]);
+      for (size_t t = 0; t < from.size(); ++t) {
+        if (from[t]->defined()) to[t]->copy_(*from[t], /*non_blocking=*/true);
+      }
+    }
+    controls.place.MoveTo(crop);
+    controls.crf_weight.fill_(crf_weight);
+    controls.other_weight.fill_(1.0 - crf_weight);
+  }
+
+  std::unique_ptr<Recorder> recorder;
+  std::vector<MicroBatch> inputs;
+  Controls controls;
+  int runs = 0;
+  Losses losses;       // of the recorded iteration
+  at::Tensor stacked;  // the same in one tensor
 };
 
 TrainStep::TrainStep(Networks& networks, const TrainOptions& options)
@@ -108,7 +122,16 @@ TrainStep::TrainStep(Networks& networks, const TrainOptions& options)
   networks.Freeze();
 }
 
-TrainStep::Parts TrainStep::Split(const MicroBatch& batch, int64_t crop, double share) const {
+TrainStep::~TrainStep() = default;
+
+double TrainStep::CrfWeight(int64_t iteration) const {
+  const double progress = static_cast<double>(iteration) /
+                          static_cast<double>(std::max<int64_t>(1, options_.crf_iterations));
+  return std::max(0.5 - 0.5 * progress, 0.0);
+}
+
+TrainStep::Parts TrainStep::Split(const MicroBatch& batch, const Controls& controls,
+                                  double share) const {
   const int64_t volumes = batch.images.size(0);
   const int64_t count = options_.low_memory ? 1 : volumes;
   Parts parts;
@@ -116,7 +139,7 @@ TrainStep::Parts TrainStep::Split(const MicroBatch& batch, int64_t crop, double 
   for (int64_t first = 0; first < volumes; first += count) {
     const double part = share * static_cast<double>(count) / static_cast<double>(volumes);
     parts.emplace_back(
-        batch, networks_.shape, crop,
+        batch, networks_.shape, controls.place,
         Part::Place{first, count, part, /*opens=*/first == 0, /*closes=*/first + count == volumes});
   }
   return parts;
@@ -124,22 +147,61 @@ TrainStep::Parts TrainStep::Split(const MicroBatch& batch, int64_t crop, double 
 
 std::vector<LossValue> TrainStep::Run(const std::vector<MicroBatch>& batches, int64_t crop,
                                       int64_t iteration) {
+  const double crf_weight = CrfWeight(iteration);
+  if (options_.cuda_graph && observer_ == nullptr && batches.front().images.is_cuda()) {
+    return RunRecorded(batches, crop, crf_weight);
+  }
+  const auto number = [&](double value) {
+    return at::full({}, value, batches.front().images.options());
+  };
+  const Losses losses = Iterate(batches, {SubVolume(networks_.shape, crop), number(crf_weight),
+                                          number(1.0 - crf_weight), crf_weight > 0.0});
+  return Read(losses, Stack(losses));
+}
+
+std::vector<LossValue> TrainStep::RunRecorded(const std::vector<MicroBatch>& batches, int64_t crop,
+                                              double crf_weight) {
+  const bool crf_counts = crf_weight > 0.0;
+  if (recording_ == nullptr || !recording_->Fits(batches, crf_counts)) {
+    recording_.reset();
+    recording_ = std::make_unique<Recording>(batches, networks_.shape, crf_counts);
+  }
+  Recording& recording = *recording_;
+  recording.Take(batches, crop, crf_weight);
+  ++recording.runs;
+  if (recording.runs <= Recording::kWarmUp) {
+    const Losses losses = Iterate(recording.inputs, recording.controls);
+    return Read(losses, Stack(losses));
+  }
+  if (recording.runs == Recording::kWarmUp + 1) {
+    // What was folded before would not be folded again when the recording is replayed.
+    networks_.generator.DropFoldedKernels();
+    recording.recorder->Record([&] {
+      recording.losses = Iterate(recording.inputs, recording.controls);
+      recording.stacked = Stack(recording.losses);
+    });
+  } else {
+    for (auto& [letter, adam] : optimizers_) adam.NoteReplayedStep();
+  }
+  recording.recorder->Replay();
+  return Read(recording.losses, recording.stacked);
+}
+
+TrainStep::Losses TrainStep::Iterate(const std::vector<MicroBatch>& batches,
+                                     const Controls& controls) {
   std::vector<Parts> parts;
   parts.reserve(batches.size());
   for (const MicroBatch& batch : batches) {
-    parts.push_back(Split(batch, crop, 1.0 / static_cast<double>(batches.size())));
+    parts.push_back(Split(batch, controls, 1.0 / static_cast<double>(batches.size())));
   }
 
   Losses losses;
   DiscriminatorPhase(parts, losses);
-  GeneratorPhase(parts, iteration, losses);
+  GeneratorPhase(parts, controls, losses);
   if (networks_.crf) CrfPhase(parts, losses);
   EncoderPhase(parts, losses);
   if (networks_.sub_encoder) SubEncoderPhase(parts, losses);
-
-  std::vector<LossValue> values;
-  for (const auto& [name, loss] : losses) values.push_back({name, loss.item<double>()});
-  return values;
+  return losses;
 }
 
 void TrainStep::Optimise(const std::string& letter, ParameterSet& net,
@@ -174,164 +236,6 @@ void TrainStep::Report(Losses& losses, const std::string& name, const Part& part
   } else {
     found->second = found->second + share;
   }
-}
-
-void TrainStep::JudgeReal(const Part& part, Losses& losses) {
-  const Judgement real =
-      networks_.discriminator.Judge(part.image, part.small, part.crop, part.power_step());
-  at::Tensor loss = Adversarial(real.logit, 1.0);
-  Report(losses, "d_real", part, loss);
-  if (part.one_hot.defined()) {
-    const at::Tensor class_loss = CrossEntropy(real.class_logits, part.labels);
-    Report(losses, "d_class", part, class_loss);
-    loss = loss + class_loss;
-  }
-  Backward(part, loss, /*more=*/true);
-}
-
-void TrainStep::JudgeFake(const Part& part, Losses& losses) {
-  const Generator& g = networks_.generator;
-  at::Tensor image;
-  at::Tensor small;
-  {
-    const at::NoGradGuard no_grad;
-    const at::Tensor embedding = g.Embed(part.noise_discriminator, part.one_hot);
-    if (networks_.shape.ha_gan) small = g.RenderSmall(embedding);
-    image = g.Render(g.Crop(embedding, part.crop));
-  }
-  const at::Tensor loss = Adversarial(
-      networks_.discriminator.Judge(image, small, part.crop, part.power_step()).logit, 0.0);
-  Report(losses, "d_fake", part, loss);
-  Backward(part, loss);
-}
-
-void TrainStep::DiscriminatorPhase(const std::vector<Parts>& batches, Losses& losses) {
-  Optimise("D", networks_.discriminator.net(), batches, [&](const Parts& batch) {
-    // Backward at once: the real half's activations are gone before the fake half's come.
-    for (const Part& part : batch) JudgeReal(part, losses);
-    for (const Part& part : batch) JudgeFake(part, losses);
-  });
-}
-
-void TrainStep::FoolDiscriminator(const Part& part, const at::Tensor& projected, double crf_weight,
-                                  Losses& losses) {
-  const Generator& g = networks_.generator;
-  const at::Tensor embedding = g.EmbedProjected(projected);
-  at::Tensor small;
-  if (networks_.shape.ha_gan) small = g.RenderSmall(embedding);
-  const at::Tensor image = g.Render(g.Crop(embedding, part.crop));
-  const Judgement judged =
-      networks_.discriminator.Judge(image, small, part.crop, part.power_step());
-  at::Tensor logit = judged.logit;
-  // Without weight its result is not used, so it is not computed.
-  if (networks_.crf && crf_weight > 0.0) {
-    const at::Tensor refined = networks_.crf->Refine(embedding, logit);
-    logit = crf_weight * refined + (1.0 - crf_weight) * logit;
-  }
-  at::Tensor loss = Adversarial(logit, 1.0);
-  Report(losses, "g", part, loss);
-  if (part.one_hot.defined()) {
-    const at::Tensor class_loss = CrossEntropy(judged.class_logits, part.labels);
-    Report(losses, "g_class", part, class_loss);
-    loss = loss + options_.class_weight * class_loss;
-  }
-  Backward(part, loss);
-}
-
-void TrainStep::GeneratorPhase(const std::vector<Parts>& batches, int64_t iteration,
-                               Losses& losses) {
-  const double crf_weight =
-      std::max(0.5 - 0.5 * static_cast<double>(iteration) /
-                         static_cast<double>(std::max<int64_t>(1, options_.crf_iterations)),
-               0.0);
-  Optimise("G", networks_.generator.net(), batches, [&](const Parts& batch) {
-    // The linear layer's gradient is the largest tensor of all: it is made once for all parts.
-    std::vector<at::Tensor> noise;
-    std::vector<at::Tensor> one_hot;
-    for (const Part& part : batch) {
-      noise.push_back(part.noise_generator);
-      if (part.one_hot.defined()) one_hot.push_back(part.one_hot);
-    }
-    const at::Tensor projected = networks_.generator.Project(
-        at::cat(noise, 0), one_hot.empty() ? at::Tensor() : at::cat(one_hot, 0));
-    const at::Tensor leaf = projected.detach().requires_grad_(true);
-    for (const Part& part : batch) {
-      FoolDiscriminator(part, leaf.narrow(0, part.place.first, part.place.count), crf_weight,
-                        losses);
-    }
-    projected.backward(leaf.grad());
-  });
-}
-
-void TrainStep::CrfPhase(const std::vector<Parts>& batches, Losses& losses) {
-  const Generator& g = networks_.generator;
-  const Discriminator& d = networks_.discriminator;
-  Optimise("C", networks_.crf->net(), batches, [&](const Parts& batch) {
-    // All generated ones first: each judgement of a whole batch moves the spectral norm once.
-    std::vector<at::Tensor> fake_embeddings;
-    std::vector<at::Tensor> fake_logits;
-    for (const Part& part : batch) {
-      const at::NoGradGuard no_grad;
-      fake_embeddings.push_back(g.Embed(part.noise_crf, part.one_hot));
-      const at::Tensor image = g.Render(g.Crop(fake_embeddings.back(), part.crop));
-      fake_logits.push_back(d.Judge(image, {}, part.crop, part.power_step()).logit);
-    }
-    for (size_t i = 0; i < batch.size(); ++i) {
-      const Part& part = batch[i];
-      at::Tensor real_embedding;
-      at::Tensor real_logit;
-      {
-        const at::NoGradGuard no_grad;
-        real_embedding = networks_.encoder.EncodeWhole(part.images);
-        real_logit = d.Judge(part.image, {}, part.crop, part.power_step()).logit;
-      }
-      const at::Tensor fake_loss =
-          Adversarial(networks_.crf->Refine(fake_embeddings[i], fake_logits[i]), 0.0);
-      const at::Tensor real_loss =
-          Adversarial(networks_.crf->Refine(real_embedding, real_logit), 1.0);
-      fake_embeddings[i] = at::Tensor();
-      Report(losses, "crf_real", part, real_loss);
-      Report(losses, "crf_fake", part, fake_loss);
-      Backward(part, real_loss + fake_loss);
-    }
-  });
-}
-
-void TrainStep::EncoderPhase(const std::vector<Parts>& batches, Losses& losses) {
-  Optimise("E", networks_.encoder.net(), batches, [&](const Parts& batch) {
-    for (const Part& part : batch) {
-      const at::Tensor rebuilt = networks_.generator.Render(networks_.encoder.Encode(part.image));
-      const at::Tensor loss = AbsoluteError(rebuilt, part.image);
-      Report(losses, "e", part, loss);
-      Backward(part, loss);
-    }
-  });
-}
-
-void TrainStep::SubEncoderPhase(const std::vector<Parts>& batches, Losses& losses) {
-  const Generator& g = networks_.generator;
-  Optimise("S", networks_.sub_encoder->net(), batches, [&](const Parts& batch) {
-    for (const Part& part : batch) {
-      const at::Tensor rebuilt =
-          g.Embed(networks_.sub_encoder->Encode(EncodeSubVolumes(part.images)), part.one_hot);
-      const at::Tensor small = g.RenderSmall(rebuilt);
-      const at::Tensor image = g.Render(g.Crop(rebuilt, part.crop));
-      const at::Tensor loss =
-          (AbsoluteError(image, part.image) + AbsoluteError(small, part.small)) / 2.0;
-      Report(losses, "sub_e", part, loss);
-      Backward(part, loss);
-    }
-  });
-}
-
-at::Tensor TrainStep::EncodeSubVolumes(const at::Tensor& images) const {
-  const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> embeddings;
-  const int64_t slices = networks_.shape.SubVolumeSlices();
-  for (int64_t first = 0; first < networks_.shape.size; first += slices) {
-    embeddings.push_back(networks_.encoder.Encode(images.narrow(2, first, slices).contiguous()));
-  }
-  return at::cat(embeddings, 2);
 }
 
 }  // namespace synthvol::model

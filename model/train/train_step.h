@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,8 @@ struct TrainOptions {
   double class_weight = 0.1;
   // Computes convolutions in bfloat16 under autocast; parameters stay float32.
   bool bf16 = false;
+  // GPU: records an iteration as a CUDA graph and replays it; not with several processes.
+  bool cuda_graph = true;
   // Takes the volumes of a micro-batch through forward and backward one by one: the same gradients
   // up to rounding (GroupNorm looks at one sample alone, losses are means), and the activations of
   // one volume instead of all.
@@ -68,10 +71,14 @@ class GradientObserver {
 class TrainStep {
  public:
   TrainStep(Networks& networks, const TrainOptions& options);
+  ~TrainStep();
+  TrainStep(const TrainStep&) = delete;
+  TrainStep& operator=(const TrainStep&) = delete;
 
   // Runs one iteration: all micro-batches share the crop position (0..7/8 size). Returns the losses
   // before each step: d_real, d_fake, g, crf_real, crf_fake, e (CRF-GAN) or d_real, d_fake, g, e,
-  // sub_e (HA-GAN); with classes also d_class and g_class.
+  // sub_e (HA-GAN); with classes also d_class and g_class. On a GPU the first iterations run as
+  // they come and the next is recorded for all that follow.
   std::vector<LossValue> Run(const std::vector<MicroBatch>& batches, int64_t crop,
                              int64_t iteration);
 
@@ -87,11 +94,20 @@ class TrainStep {
   // A micro-batch: one part, or with low_memory one a volume.
   using Parts = std::vector<Part>;
   using Losses = std::vector<std::pair<std::string, at::Tensor>>;
+  // What else an iteration depends on: its place in the volume and the CRF's share.
+  struct Controls;
+  // An iteration on a GPU that is recorded, with the tensors it reads.
+  struct Recording;
 
-  Parts Split(const MicroBatch& batch, int64_t crop, double share) const;
+  // The CRF's share of the generator's feedback in an iteration, 0.5 to 0.
+  double CrfWeight(int64_t iteration) const;
+  Losses Iterate(const std::vector<MicroBatch>& batches, const Controls& controls);
+  std::vector<LossValue> RunRecorded(const std::vector<MicroBatch>& batches, int64_t crop,
+                                     double crf_weight);
+  Parts Split(const MicroBatch& batch, const Controls& controls, double share) const;
 
   void DiscriminatorPhase(const std::vector<Parts>& batches, Losses& losses);
-  void GeneratorPhase(const std::vector<Parts>& batches, int64_t iteration, Losses& losses);
+  void GeneratorPhase(const std::vector<Parts>& batches, const Controls& controls, Losses& losses);
   void CrfPhase(const std::vector<Parts>& batches, Losses& losses);
   void EncoderPhase(const std::vector<Parts>& batches, Losses& losses);
   void SubEncoderPhase(const std::vector<Parts>& batches, Losses& losses);
@@ -99,7 +115,7 @@ class TrainStep {
   // The losses of one part, each followed by its backward pass.
   void JudgeReal(const Part& part, Losses& losses);
   void JudgeFake(const Part& part, Losses& losses);
-  void FoolDiscriminator(const Part& part, const at::Tensor& projected, double crf_weight,
+  void FoolDiscriminator(const Part& part, const at::Tensor& projected, const Controls& controls,
                          Losses& losses);
   // Encodes whole volumes [N,1,size,size,size] as HA-GAN does, sub-volume by sub-volume, each with
   // statistics of its own; no graph. Returns [N,2c,e,e,e].
@@ -119,6 +135,7 @@ class TrainStep {
   Networks& networks_;
   TrainOptions options_;
   std::map<std::string, Adam> optimizers_;
+  std::unique_ptr<Recording> recording_;
   GradientObserver* observer_ = nullptr;
   // Of the phase that runs: its network, and whether its last micro-batch is under way.
   std::string letter_;

@@ -221,7 +221,7 @@ absl::Status Trainer::OneIteration(Prefetcher& prefetcher, RunLog* log) {
   for (MicroBatch& batch : input.batches) {
     for (at::Tensor* t : {&batch.images, &batch.labels, &batch.noise_discriminator,
                           &batch.noise_generator, &batch.noise_crf}) {
-      if (t->defined()) *t = t->to(device_);
+      if (t->defined()) *t = t->to(device_, /*non_blocking=*/true);
     }
   }
   ScaleRates();
@@ -289,7 +289,8 @@ absl::Status Trainer::Run() {
   }
   started_ = absl::Now();
   {
-    Prefetcher prefetcher(data_, config_, done_, parallel_.rank(), parallel_.world_size());
+    Prefetcher prefetcher(data_, config_, done_, parallel_.rank(), parallel_.world_size(),
+                          /*pinned=*/device_.is_cuda());
     while (done_ < config_.iterations && !stop_) {
       if (auto status = OneIteration(prefetcher, log.get()); !status.ok()) return status;
     }
@@ -305,6 +306,7 @@ absl::Status Trainer::Run() {
 
 absl::Status TrainHere(TrainConfig config, const at::Device& device, DataParallel& parallel) {
   if (config.threads > 0) at::set_num_threads(config.threads);
+  at::globalContext().setDeterministicCuDNN(config.deterministic);
   auto data = TrainingData::Open(config, parallel.world_size());
   if (auto status = parallel.Agree(data.status()); !status.ok()) return status;
   Trainer trainer(std::move(config), *std::move(data), device, parallel);

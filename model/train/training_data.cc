@@ -1,5 +1,7 @@
 #include "model/train/training_data.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
@@ -12,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/atomic_file.h"
+#include "model/train/augmentation.h"
 #include "model/train/random_stream.h"
 
 namespace synthvol::model {
@@ -131,39 +134,13 @@ int64_t TrainingData::Label(int64_t volume) const {
 }
 
 void TrainingData::Read(int64_t volume, const SamplePosition& position,
-                        const Augmentation& augmentation, absl::Span<float> out) const {
+                        const Augmentation& augmentation, int64_t slices_a_thread,
+                        absl::Span<float> out) const {
   const absl::Span<const int16_t> in = volumes_[static_cast<size_t>(volume)].voxels();
-  constexpr float kScale = 1.0F / imaging::kUnitScale;
-  if (!augmentation.Any()) {
-    for (size_t i = 0; i < in.size(); ++i) out[i] = static_cast<float>(in[i]) * kScale;
-    return;
-  }
-  auto draw = [&position, counter = uint64_t{0}]() mutable {
-    return RandomBits(position.seed, Purpose::kAugmentation, position.index * 8 + counter++);
-  };
-  const bool flip = (draw() & 1) != 0 && augmentation.flip;
-  std::array<int64_t, 3> shift{};
-  for (int64_t& s : shift) {
-    s = static_cast<int64_t>(
-            RandomBelow(draw(), static_cast<uint64_t>(2 * augmentation.shift + 1))) -
-        augmentation.shift;
-  }
-  const auto gain = static_cast<float>(1.0 + augmentation.jitter * RandomSigned(draw()));
-  const auto offset = static_cast<float>(augmentation.jitter * RandomSigned(draw()));
-  const int64_t n = size_;
-  const auto clamp = [n](int64_t v) { return std::clamp<int64_t>(v, 0, n - 1); };
-  size_t next = 0;
-  for (int64_t z = 0; z < n; ++z) {
-    for (int64_t y = 0; y < n; ++y) {
-      const int64_t row = (clamp(z + shift[0]) * n + clamp(y + shift[1])) * n;
-      for (int64_t x = 0; x < n; ++x) {
-        const int64_t from = clamp((flip ? n - 1 - x : x) + shift[2]);
-        const float value = static_cast<float>(in[static_cast<size_t>(row + from)]) * kScale;
-        // Air and the window's top stay where they are: contrast is about the middle.
-        out[next++] = std::clamp(value * gain + offset * (1.0F - value * value), -1.0F, 1.0F);
-      }
-    }
-  }
+  const DrawnAugmentation drawn = DrawAugmentation(augmentation, position.seed, position.index);
+  at::parallel_for(0, size_, slices_a_thread, [&](int64_t first, int64_t last) {
+    AugmentSlices(in, size_, drawn, first, last, out.data() + first * size_ * size_);
+  });
 }
 
 void DescribeData(const imaging::DatasetManifest& manifest, ModelConfig& config) {

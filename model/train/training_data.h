@@ -41,9 +41,9 @@ class TrainingData {
   // Returns a volume's class, -1 without labels.
   int64_t Label(int64_t volume) const;
   // Writes a volume on the unit scale to `out` [size, size, size], augmented by what the position
-  // draws.
+  // draws; a thread takes at least `slices_a_thread` slices.
   void Read(int64_t volume, const SamplePosition& position, const Augmentation& augmentation,
-            absl::Span<float> out) const;
+            int64_t slices_a_thread, absl::Span<float> out) const;
 
  private:
   TrainingData() = default;

@@ -1,5 +1,6 @@
 // The generator on a GPU beside the CPU engine: same voxels to rounding, same bytes every time.
 // Skipped, with the reason, where there is no GPU.
+#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -85,6 +86,40 @@ TEST_P(CudaSynthesizerTest, EndsWhenAskedAndServesOn) {
   EXPECT_EQ(status, absl::CancelledError("gone"));
   EXPECT_EQ(slabs, 1);
   EXPECT_TRUE(SynthesizeStored(*cuda_, input_).ok());
+}
+
+TEST_P(CudaSynthesizerTest, KnowsBeforehandWhatItTakes) {
+  for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kBf16}) {
+    SynthesizerOptions options;
+    options.device = ParseDevice("cuda").value();
+    const auto model = LoadOrDie(folder_.path(), options);
+    const int64_t expected = model->EstimateWorkspaceBytes(precision);
+    input_.precision = precision;
+    ASSERT_TRUE(SynthesizeStored(*model, input_).ok());
+    // An estimate grows when a run took more.
+    EXPECT_EQ(model->EstimateWorkspaceBytes(precision), expected);
+  }
+}
+
+TEST_P(CudaSynthesizerTest, RunsOutOfMemoryWithAStatusAndServesOn) {
+  const auto expected = SynthesizeStored(*cuda_, input_).value();
+  SynthesizerOptions options;
+  options.device = ParseDevice("cuda").value();
+  const auto model = LoadOrDie(folder_.path(), options);
+  // All that the device has but a little goes to somebody else.
+  std::vector<void*> taken;
+  for (size_t bytes = size_t{1} << 36; bytes >= size_t{1} << 22; bytes /= 2) {
+    void* block = nullptr;
+    while (cudaMalloc(&block, bytes) == cudaSuccess) taken.push_back(block);
+    cudaGetLastError();
+  }
+  input_.precision = Precision::kBf16;
+  const auto refused = SynthesizeStored(*model, input_);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted) << refused.status();
+  for (void* block : taken) EXPECT_EQ(cudaFree(block), cudaSuccess);
+  EXPECT_TRUE(SynthesizeStored(*model, input_).ok());
+  input_.precision = Precision::kFp32;
+  EXPECT_EQ(SynthesizeStored(*cuda_, input_).value(), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, CudaSynthesizerTest, testing::Values(64, 128, 256));

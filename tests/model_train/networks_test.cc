@@ -33,7 +33,8 @@ std::map<std::string, at::Tensor> ForwardAndGradients(Generator& generator, Conv
   at::manual_seed(3);
   const at::Tensor latent = at::randn({2, generator.shape().latent_dim});
   const at::Tensor embedding = generator.Embed(latent);
-  const at::Tensor image = generator.Render(generator.Crop(embedding, 12));
+  const at::Tensor image =
+      generator.Render(SubVolume(generator.shape(), 12).CutEmbedding(embedding));
   const at::Tensor target = at::randn(image.sizes());
   (image * target).mean().backward();
   std::map<std::string, at::Tensor> result = {{"image", image.detach()}};

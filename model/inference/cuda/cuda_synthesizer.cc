@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/version.h"
 #include "model/inference/cuda/device_context.h"
+#include "model/inference/cuda/device_convolution.h"
 #include "model/inference/cuda/device_weights.h"
 #include "model/inference/cuda_library.h"
 #include "model/inference/input_check.h"
@@ -70,11 +71,12 @@ int64_t EstimateTensorBytes(const GeneratorPlan& plan, Precision precision) {
     const int64_t raw = layer.kind == ConvolutionKind::kUp
                             ? extent * extent * extent * 8 * layer.out_channels
                             : out;
+    // Float products may copy each voxel's neighbours out first.
+    const int64_t columns = precision == Precision::kFp32 ? kMostColumnBytes : 0;
     // The input and the normalised output share memory only when they fit one block.
-    peak = std::max(peak, (in + raw + out) * element);
+    peak = std::max(peak, (in + raw + out) * element + columns);
   };
   for (const ConvolutionPlan& layer : plan.convolutions) see(layer);
-  see({"7", ConvolutionKind::kUp, plan.last_in_channels, 1, plan.last_in_size});
   return peak + plan.size * plan.size * plan.size * 4;
 }
 

@@ -1,6 +1,5 @@
 #include "model/inference/cuda/device_context.h"
 
-#include <ATen/ops/_convolution.h>
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
@@ -12,7 +11,10 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "model/inference/cuda/device_convolution.h"
 #include "model/inference/input_check.h"
+#include "model/kernels/cuda/linear.h"
+#include "model/kernels/cuda/norm_relu.h"
 
 namespace synthvol::model {
 namespace {
@@ -24,11 +26,31 @@ std::mutex& RecordingMutex() {
   return *mutex;
 }
 
-// How often a waiting caller is asked whether to go on.
-constexpr absl::Duration kPoll = absl::Microseconds(200);
+// A whole volume takes milliseconds: a caller waits busily so long, then asks now and then whether
+// to go on.
+constexpr absl::Duration kBusyWait = absl::Microseconds(300);
+constexpr absl::Duration kPoll = absl::Microseconds(50);
+// Slabs of the last layer in one launch, after the first: enough blocks to fill a GPU.
+constexpr int64_t kSlabsALaunch = 4;
 
 at::Tensor Pinned(int64_t count, at::ScalarType type) {
   return at::empty({count}, at::TensorOptions().dtype(type).pinned_memory(true));
+}
+
+// A layer's convolution output as the norm's kernels see it.
+NormReluMap Describe(const DeviceConvolution& layer, const void* data, Element element) {
+  const auto size = static_cast<int>(layer.plan.out_size());
+  return {data,
+          element,
+          layer.plan.kind == ConvolutionKind::kUp,
+          /*samples=*/1,
+          static_cast<int>(layer.plan.out_channels),
+          size,
+          size,
+          size,
+          layer.bias.const_data_ptr<float>(),
+          layer.gamma.const_data_ptr<float>(),
+          layer.beta.const_data_ptr<float>()};
 }
 
 cudaEvent_t MakeEvent() {
@@ -55,15 +77,15 @@ DeviceContext::DeviceContext(const DeviceWeights& weights, int device_index)
   };
   const GeneratorPlan& plan = weights.plan;
   int64_t widest = 0;
-  int64_t sums = 0;
-  for (const ConvolutionPlan& layer : plan.convolutions) {
-    widest = std::max(widest, layer.out_channels);
-    sums = std::max(sums, GroupSumDoubles(layer.out_size(), layer.out_channels));
+  int64_t scratch = 0;
+  for (const DeviceConvolution& layer : weights.convolutions) {
+    widest = std::max(widest, layer.plan.out_channels);
+    scratch = std::max(scratch, NormReluScratch(Describe(layer, nullptr, Element::kFloat)));
   }
   latent_ = on_device(plan.latent_inputs, at::kFloat);
   latent_host_ = Pinned(plan.latent_inputs, at::kFloat);
-  sums_ = on_device(sums, at::kDouble);
-  factors_ = on_device(2 * widest, at::kFloat);
+  scratch_ = on_device(scratch, at::kDouble);
+  sums_ = on_device(2 * widest, at::kDouble);
   status_ = on_device(1, at::kInt);
   status_host_ = Pinned(1, at::kInt);
   volume_ = on_device(plan.size * plan.size * plan.size, at::kFloat);
@@ -81,19 +103,6 @@ DeviceContext::~DeviceContext() {
     if (event != nullptr) C10_CUDA_IGNORE_ERROR(cudaEventDestroy(event));
   }
   for (cudaEvent_t event : finished_) C10_CUDA_IGNORE_ERROR(cudaEventDestroy(event));
-}
-
-at::Tensor DeviceContext::Convolve(const at::Tensor& in, const DeviceConvolution& layer,
-                                   Precision precision) {
-  const at::Tensor& kernel = precision == Precision::kBf16 ? layer.kernel_bf16 : layer.kernel;
-  // Deterministic and without timing runs: the same kernels, hence the same bytes, every time. The
-  // bias is left to the kernels that read the output.
-  at::Tensor out = at::_convolution(
-      in, kernel, std::nullopt, at::IntArrayRef{1, 1, 1}, at::IntArrayRef{1, 1, 1},
-      at::IntArrayRef{1, 1, 1}, /*transposed=*/false, at::IntArrayRef{0, 0, 0}, /*groups=*/1,
-      /*benchmark=*/false, /*deterministic=*/true, /*cudnn_enabled=*/true,
-      /*allow_tf32=*/precision == Precision::kTf32);
-  return out.contiguous(at::MemoryFormat::ChannelsLast3d);
 }
 
 at::Tensor DeviceContext::Forward(Precision precision) {
@@ -114,25 +123,16 @@ at::Tensor DeviceContext::Forward(Precision precision) {
                               latent_.const_data_ptr<float>(), weights_.plan.latent_inputs,
                               weights_.plan.first_channels, element, x.data_ptr(), stream));
   for (const DeviceConvolution& layer : weights_.convolutions) {
-    const at::Tensor raw = Convolve(x, layer, precision);
-    const ConvolutionOutput out{raw.const_data_ptr(),
-                                element,
-                                layer.plan.kind == ConvolutionKind::kUp,
-                                layer.plan.out_size(),
-                                layer.plan.out_channels,
-                                layer.bias.const_data_ptr<float>()};
-    auto* scale = factors_.data_ptr<float>();
-    float* shift = scale + layer.plan.out_channels;
-    C10_CUDA_CHECK(LaunchGroupNormFactors(out, layer.gamma.const_data_ptr<float>(),
-                                          layer.beta.const_data_ptr<float>(), kGroupNormEpsilon,
-                                          sums_.data_ptr<double>(), scale, shift,
-                                          status_.data_ptr<int>(), stream));
+    const at::Tensor raw = ConvolveOnDevice(x, layer, precision);
+    const NormReluMap out = Describe(layer, raw.const_data_ptr(), element);
+    C10_CUDA_CHECK(LaunchNormReluSums(out, scratch_.data_ptr<double>(), sums_.data_ptr<double>(),
+                                      status_.data_ptr<int>(), stream));
     // The input's memory serves the output.
     x = at::Tensor();
     x = map(layer.plan.out_channels, layer.plan.out_size());
-    C10_CUDA_CHECK(LaunchNormalise(out, scale, shift, x.data_ptr(), stream));
+    C10_CUDA_CHECK(LaunchNormRelu(out, sums_.const_data_ptr<double>(), x.data_ptr(), stream));
   }
-  return Convolve(x, weights_.last, precision);
+  return x;
 }
 
 void DeviceContext::Record(Precision precision, Recording& recording) {
@@ -177,10 +177,12 @@ void DeviceContext::CopyLatent(const ModelConfig& config, const SynthesisInput& 
 }
 
 absl::Status DeviceContext::Wait(cudaEvent_t event, const SynthesisInput& input) {
+  const absl::Time busy_end = absl::Now() + kBusyWait;
   while (true) {
     const cudaError_t state = cudaEventQuery(event);
     if (state == cudaSuccess) return absl::OkStatus();
     if (state != cudaErrorNotReady) C10_CUDA_CHECK(state);
+    if (absl::Now() < busy_end) continue;
     if (input.interrupted) {
       if (auto status = input.interrupted(); !status.ok()) return status;
     }
@@ -188,38 +190,50 @@ absl::Status DeviceContext::Wait(cudaEvent_t event, const SynthesisInput& input)
   }
 }
 
-absl::Status DeviceContext::DeliverSlabs(const ModelConfig& config, const SynthesisInput& input,
-                                         OutputKind kind, const SlabCallback& callback,
-                                         const ConvolutionOutput& last) {
+void DeviceContext::RenderSlabs(const ModelConfig& config, const LastLayerInput& last,
+                                OutputKind kind, int64_t first_slab) {
   const StoredScale scale = ScaleOf(config.window);
+  const bool is_unit = kind == OutputKind::kUnit;
+  const LastLayerOutput out{is_unit ? static_cast<float*>(volume_.data_ptr()) : nullptr,
+                            is_unit ? nullptr : static_cast<int16_t*>(volume_.data_ptr()),
+                            scale.half_range, scale.centre};
+  const int64_t slabs = config.size / kDeviceSlabSlices;
+  // Plane p makes slices 2p-1 and 2p: a slab's last plane begins the next slab.
+  constexpr int64_t kPlanes = kDeviceSlabSlices / 2;
+  int64_t plane = first_slab * kPlanes;
+  for (int64_t slab = first_slab; slab < slabs;) {
+    const int64_t count = slab == first_slab ? 1 : std::min(kSlabsALaunch, slabs - slab);
+    const int64_t end = (slab + count) * kPlanes + 1;
+    C10_CUDA_CHECK(LaunchLastLayer(last, static_cast<int>(plane), static_cast<int>(end - plane),
+                                   out, compute_.raw()));
+    plane = end;
+    for (const int64_t stop = slab + count; slab < stop; ++slab) {
+      C10_CUDA_CHECK(cudaEventRecord(finished_[static_cast<size_t>(slab)], compute_.raw()));
+    }
+  }
+}
+
+absl::Status DeviceContext::DeliverSlabs(const ModelConfig& config, const SynthesisInput& input,
+                                         OutputKind kind, const SlabCallback& callback) {
   const int64_t slice = config.size * config.size;
   const auto bytes =
       static_cast<int64_t>(kind == OutputKind::kUnit ? sizeof(float) : sizeof(int16_t));
   const int64_t slab_bytes = kDeviceSlabSlices * slice * bytes;
-  auto* volume = static_cast<char*>(volume_.data_ptr());
+  const auto* volume = static_cast<const char*>(volume_.const_data_ptr());
   const int64_t begin = input.start_slice / kDeviceSlabSlices;
   const int64_t end = config.size / kDeviceSlabSlices;
-  for (int64_t i = begin; i < end; ++i) {
-    char* at = volume + i * slab_bytes;
-    float* unit = kind == OutputKind::kUnit ? reinterpret_cast<float*>(at) : nullptr;
-    int16_t* stored = kind == OutputKind::kStored ? reinterpret_cast<int16_t*>(at) : nullptr;
-    C10_CUDA_CHECK(LaunchFinish(last, i * kDeviceSlabSlices, kDeviceSlabSlices, scale.half_range,
-                                scale.centre, unit, stored, compute_.raw()));
-    C10_CUDA_CHECK(cudaEventRecord(finished_[static_cast<size_t>(i)], compute_.raw()));
-  }
   const auto start_copy = [&](int64_t i) {
     if (i >= end) return;
-    const auto slot = static_cast<size_t>(i % 2);
+    const auto slot = static_cast<size_t>(i % kDevicePinnedSlabs);
     C10_CUDA_CHECK(cudaStreamWaitEvent(copy_.raw(), finished_[static_cast<size_t>(i)], 0));
     C10_CUDA_CHECK(cudaMemcpyAsync(slabs_host_[slot].data_ptr(), volume + i * slab_bytes,
                                    static_cast<size_t>(slab_bytes), cudaMemcpyDeviceToHost,
                                    copy_.raw()));
     C10_CUDA_CHECK(cudaEventRecord(copied_[slot], copy_.raw()));
   };
-  start_copy(begin);
-  start_copy(begin + 1);
+  for (int64_t i = 0; i < kDevicePinnedSlabs; ++i) start_copy(begin + i);
   for (int64_t i = begin; i < end; ++i) {
-    const auto slot = static_cast<size_t>(i % 2);
+    const auto slot = static_cast<size_t>(i % kDevicePinnedSlabs);
     if (auto status = Wait(copied_[slot], input); !status.ok()) return status;
     // Written by the network, hence before the first slab.
     if (*status_host_.const_data_ptr<int>() != 0) {
@@ -237,7 +251,7 @@ absl::Status DeviceContext::DeliverSlabs(const ModelConfig& config, const Synthe
       slab.stored = {static_cast<const int16_t*>(host) + skip, count};
     }
     if (auto status = callback(slab); !status.ok()) return status;
-    start_copy(i + 2);
+    start_copy(i + kDevicePinnedSlabs);
   }
   return absl::OkStatus();
 }
@@ -249,14 +263,17 @@ absl::Status DeviceContext::Render(const ModelConfig& config, const SynthesisInp
     if (auto status = input.interrupted(); !status.ok()) return status;
   }
   CopyLatent(config, input);
-  const at::Tensor& raw = RunNetwork(input.precision);
+  const at::Tensor& map = RunNetwork(input.precision);
   C10_CUDA_CHECK(cudaMemcpyAsync(status_host_.data_ptr(), status_.data_ptr(), sizeof(int),
                                  cudaMemcpyDeviceToHost, compute_.raw()));
-  const ConvolutionOutput last{
-      raw.const_data_ptr(), input.precision == Precision::kBf16 ? Element::kBf16 : Element::kFloat,
-      /*phases=*/true,      config.size,
-      /*channels=*/1,       weights_.last.bias.const_data_ptr<float>()};
-  const absl::Status status = DeliverSlabs(config, input, kind, callback, last);
+  const LastLayerInput last{map.const_data_ptr(),
+                            input.precision == Precision::kBf16 ? Element::kBf16 : Element::kFloat,
+                            weights_.last.const_data_ptr<float>(),
+                            weights_.last_bias.const_data_ptr<float>(),
+                            static_cast<int>(config.size / 2),
+                            static_cast<int>(weights_.plan.last_in_channels)};
+  RenderSlabs(config, last, kind, input.start_slice / kDeviceSlabSlices);
+  const absl::Status status = DeliverSlabs(config, input, kind, callback);
   // Nothing of this request may be left when the next one takes the context.
   C10_CUDA_CHECK(cudaStreamSynchronize(compute_.raw()));
   C10_CUDA_CHECK(cudaStreamSynchronize(copy_.raw()));

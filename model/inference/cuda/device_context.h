@@ -16,15 +16,17 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "model/inference/cuda/device_kernels.h"
 #include "model/inference/cuda/device_weights.h"
 #include "model/inference/cuda/own_stream.h"
+#include "model/kernels/cuda/last_layer.h"
 #include "model/synthesizer.h"
 
 namespace synthvol::model {
 
 // Slices of a slab: as many as a copy needs to run at full speed, few enough to leave early.
 inline constexpr int64_t kDeviceSlabSlices = 16;
+// Slabs in pinned memory at a time: the copies go on while a callback works.
+inline constexpr int64_t kDevicePinnedSlabs = 4;
 
 // Gives what ATen's allocator keeps and nobody uses back to the devices. Waits for a recording to
 // end, during which the allocator refuses. Throws c10::Error.
@@ -46,23 +48,25 @@ class DeviceContext {
                       const SlabCallback& callback);
 
  private:
-  // The network up to the last convolution's raw output, as recorded.
+  // The network up to the last layer's input, as recorded.
   struct Recording {
     std::unique_ptr<at::cuda::CUDAGraph> graph;  // null: run layer by layer
     at::Tensor output;
   };
 
-  // Enqueues the network; returns the last convolution's raw output.
+  // Enqueues the network; returns the last layer's input [1,C,n,n,n], channels-last.
   at::Tensor Forward(Precision precision);
-  at::Tensor Convolve(const at::Tensor& in, const DeviceConvolution& layer, Precision precision);
   // Runs the network by its graph, which the first call with this precision records.
   const at::Tensor& RunNetwork(Precision precision);
   void Record(Precision precision, Recording& recording);
   void CopyLatent(const ModelConfig& config, const SynthesisInput& input);
-  // Finishes, copies and hands out slab after slab, two copies ahead of the callback.
+  // Enqueues the last layer, `finished_` after each slab.
+  void RenderSlabs(const ModelConfig& config, const LastLayerInput& last, OutputKind kind,
+                   int64_t first_slab);
+  // Copies and hands out slab after slab, some copies ahead of the callback.
   absl::Status DeliverSlabs(const ModelConfig& config, const SynthesisInput& input, OutputKind kind,
-                            const SlabCallback& callback, const ConvolutionOutput& last);
-  // Waits for an event; asks input.interrupted meanwhile.
+                            const SlabCallback& callback);
+  // Waits for an event, busily at first; then asks input.interrupted meanwhile.
   absl::Status Wait(cudaEvent_t event, const SynthesisInput& input);
 
   const DeviceWeights& weights_;
@@ -71,15 +75,16 @@ class DeviceContext {
   const OwnStream compute_;
   const OwnStream copy_;
 
-  at::Tensor latent_;                     // [latent_inputs], device
-  at::Tensor latent_host_;                // the same, pinned
-  at::Tensor sums_;                       // scratch of the statistics, double
-  at::Tensor factors_;                    // [2, widest layer] float
-  at::Tensor status_;                     // [1] int32: a statistic was not finite
-  at::Tensor status_host_;                // the same, pinned
-  at::Tensor volume_;                     // [size^3] float, or as int16
-  std::array<at::Tensor, 2> slabs_host_;  // pinned
-  std::array<cudaEvent_t, 2> copied_{};
+  at::Tensor latent_;       // [latent_inputs], device
+  at::Tensor latent_host_;  // the same, pinned
+  at::Tensor scratch_;      // of the statistics, double
+  at::Tensor sums_;         // [2, widest layer], double
+  at::Tensor status_;       // [1] int32: a statistic was not finite
+  at::Tensor status_host_;  // the same, pinned
+  at::Tensor volume_;       // [size^3] float, or as int16
+  // Pinned.
+  std::array<at::Tensor, kDevicePinnedSlabs> slabs_host_;
+  std::array<cudaEvent_t, kDevicePinnedSlabs> copied_{};
   std::vector<cudaEvent_t> finished_;  // one a slab
   std::map<Precision, Recording> recordings_;
 };

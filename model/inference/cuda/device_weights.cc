@@ -34,7 +34,7 @@ class Uploader {
     return Upload(Read(name, {count}).data(), {count});
   }
 
-  DeviceConvolution Convolution(const ConvolutionPlan& plan, bool normalised) const {
+  DeviceConvolution Convolution(const ConvolutionPlan& plan) const {
     DeviceConvolution layer;
     layer.plan = plan;
     const std::string conv = "tp_conv" + plan.number;
@@ -48,11 +48,15 @@ class Uploader {
     layer.kernel = layer.kernel.contiguous(at::MemoryFormat::ChannelsLast3d);
     layer.kernel_bf16 = layer.kernel.to(at::kBFloat16);
     layer.bias = Vector(conv + ".bias", plan.out_channels);
-    if (normalised) {
-      layer.gamma = Vector("bn" + plan.number + ".weight", plan.out_channels);
-      layer.beta = Vector("bn" + plan.number + ".bias", plan.out_channels);
-    }
+    layer.gamma = Vector("bn" + plan.number + ".weight", plan.out_channels);
+    layer.beta = Vector("bn" + plan.number + ".bias", plan.out_channels);
     return layer;
+  }
+
+  // The last layer's folded kernel, [8 phases, channels, 8 positions] turned round.
+  at::Tensor Last(int64_t channels) const {
+    const auto folded = FoldKernel(Read("tp_conv7.weight", {1, channels, 3, 3, 3}), 1, channels);
+    return Upload(folded.data(), {8, channels, 8}).permute({2, 1, 0}).contiguous();
   }
 
  private:
@@ -72,7 +76,8 @@ int64_t BytesOf(const DeviceConvolution& layer) {
 }  // namespace
 
 int64_t DeviceWeights::Bytes() const {
-  auto bytes = static_cast<int64_t>(first.nbytes() + first_bias.nbytes()) + BytesOf(last);
+  auto bytes = static_cast<int64_t>(first.nbytes() + first_bias.nbytes() + last.nbytes() +
+                                    last_bias.nbytes());
   for (const DeviceConvolution& layer : convolutions) bytes += BytesOf(layer);
   return bytes;
 }
@@ -86,11 +91,10 @@ DeviceWeights Upload(const Checkpoint& checkpoint, int device_index) {
   weights.first = uploader.Upload(uploader.Read("fc1.weight", first_shape).data(), first_shape);
   weights.first_bias = uploader.Vector("fc1.bias", rows);
   for (const ConvolutionPlan& plan : weights.plan.convolutions) {
-    weights.convolutions.push_back(uploader.Convolution(plan, true));
+    weights.convolutions.push_back(uploader.Convolution(plan));
   }
-  const ConvolutionPlan last{"7", ConvolutionKind::kUp, weights.plan.last_in_channels, 1,
-                             weights.plan.last_in_size};
-  weights.last = uploader.Convolution(last, false);
+  weights.last = uploader.Last(weights.plan.last_in_channels);
+  weights.last_bias = uploader.Vector("tp_conv7.bias", 1);
   // The contexts' streams do not wait for this one.
   c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_index)).synchronize();
   return weights;

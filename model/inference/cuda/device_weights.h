@@ -20,8 +20,8 @@ struct DeviceConvolution {
   // kSame: [out, in, 3, 3, 3]; kUp: [8 out, in, 2, 2, 2], phases first.
   at::Tensor kernel;
   at::Tensor kernel_bf16;
-  at::Tensor bias;   // [out] float, as the rest
-  at::Tensor gamma;  // undefined for the last layer
+  at::Tensor bias;  // [out] float, as the rest
+  at::Tensor gamma;
   at::Tensor beta;
 };
 
@@ -30,7 +30,9 @@ struct DeviceWeights {
   at::Tensor first;       // [64 first_channels, latent_inputs] float
   at::Tensor first_bias;  // [64 first_channels] float
   std::vector<DeviceConvolution> convolutions;
-  DeviceConvolution last;
+  // The last layer: [8 positions, channels, 8 phases] float (last_layer.h), and [1].
+  at::Tensor last;
+  at::Tensor last_bias;
 
   int64_t Bytes() const;
 };
