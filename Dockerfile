@@ -89,7 +89,8 @@ ARG SOURCE_DATE_EPOCH=1763164800
 RUN python3 deploy/image/collect_runtime.py --name trainer-cuda --root /rootfs --layers 3 \
       --binary build/release/bin/synthvol-train --binary build/release/bin/synthvol-prepare \
       --binary build/release/bin/synthvol-export --binary build/release/bin/synthvol-eval \
-      --library build/release/lib/libsynthvol_cuda.so --library libtorch_cuda.so \
+      --library build/release/lib/libsynthvol_cuda.so --library build/release/lib/libsynthvol_train_cuda.so \
+      --library libtorch_cuda.so \
       --library 'libcudnn*.so.9' --library 'libnvrtc*.so.13*' --wheels scripts/requirements/cuda-runtime.txt \
       --own-layer libtorch_cuda_linalg.so
 

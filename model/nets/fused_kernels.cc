@@ -166,7 +166,6 @@ const FusedKernels& PlainKernels() {
 }
 
 void SetDeviceKernels(const FusedKernels* kernels) { device_kernels.store(kernels); }
-bool HasDeviceKernels() { return device_kernels.load() != nullptr; }
 
 at::Tensor FusedNormRelu(const NormReluInput& in) {
   return NormReluFunction::apply(in.map, in.shift, in.gamma, in.beta, in.phases);

@@ -57,8 +57,6 @@ const FusedKernels& PlainKernels();
 // Makes `kernels`, which live as long as the process, those of GPU tensors. Called once, before any
 // network runs there.
 void SetDeviceKernels(const FusedKernels* kernels);
-// Whether GPU tensors have kernels.
-bool HasDeviceKernels();
 
 // Applies NormRelu with gradients for all four tensors, by the kernels of the map's device.
 at::Tensor FusedNormRelu(const NormReluInput& input);

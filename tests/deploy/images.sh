@@ -160,6 +160,7 @@ case " $wanted " in *" trainer-cuda "*)
   tree=$(mount_image "$(tag_of trainer-cuda)")
   for program in train prepare export eval; do inside "$tree" "/usr/bin/synthvol-$program" --help >/dev/null; done
   inside "$tree" /usr/bin/synthvol-train --version
+  find "$tree" -name libsynthvol_train_cuda.so | grep -q . || fail "trainer-cuda lacks libsynthvol_train_cuda.so, which training on a GPU opens"
   inside "$tree" /usr/bin/synthvol-prepare --phantom=2 --size=64 --output=/tmp/out/prepared >/dev/null
   refuses "$tree" 'device cuda: this machine has 0 usable GPU' /usr/bin/synthvol-train --data=/tmp/out/prepared --output=/tmp/out/run --size=64 --device=cuda --iterations=1
   # The same training on the CPU.
