@@ -101,7 +101,7 @@ at::Tensor HalfEncoder::EncodeWhole(const at::Tensor& images) const {
 
 at::Tensor HalfEncoder::EncodeOnDevice(const at::Tensor& image) const {
   const auto halve = [this](const std::string& number, const at::Tensor& input) {
-    const at::Tensor map = ConvolveHalve(input, net_["conv" + number + ".weight"], {}, path_);
+    at::Tensor map = ConvolveHalve(input, net_["conv" + number + ".weight"], {}, path_);
     FusedNormReluInPlace(BeforeNorm(number, map));
     return map;
   };

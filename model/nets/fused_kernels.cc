@@ -140,7 +140,7 @@ class TanhPhasesFunction : public torch::autograd::Function<TanhPhasesFunction> 
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& phases,
                             const at::Tensor& shift) {
-    const at::Tensor output = KernelsOf(phases).tanh_phases(phases, shift);
+    at::Tensor output = KernelsOf(phases).tanh_phases(phases, shift);
     context->save_for_backward({output});
     return output;
   }

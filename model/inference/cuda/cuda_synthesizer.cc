@@ -115,7 +115,7 @@ class CudaSynthesizer : public Synthesizer {
       const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_.index));
       // A context that throws goes with the exception; only a sound one is put back.
       const int64_t before = ReservedBytes();
-      Lease lease = Take();
+      Lease lease = Take();  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): idle_ takes it
       absl::Status status = lease.context->Render(config_, input, kind, callback);
       lease.bytes += std::max<int64_t>(0, ReservedBytes() - before);
       Return(std::move(lease));
@@ -173,7 +173,7 @@ class CudaSynthesizer : public Synthesizer {
 };
 
 absl::StatusOr<int> CountDevices() {
-  const int count = c10::cuda::device_count();
+  const auto count = static_cast<int>(c10::cuda::device_count());
   if (count == 0) return absl::FailedPreconditionError("no usable GPU on this machine");
   return count;
 }

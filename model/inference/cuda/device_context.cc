@@ -273,7 +273,7 @@ absl::Status DeviceContext::Render(const ModelConfig& config, const SynthesisInp
                             static_cast<int>(config.size / 2),
                             static_cast<int>(weights_.plan.last_in_channels)};
   RenderSlabs(config, last, kind, input.start_slice / kDeviceSlabSlices);
-  const absl::Status status = DeliverSlabs(config, input, kind, callback);
+  absl::Status status = DeliverSlabs(config, input, kind, callback);
   // Nothing of this request may be left when the next one takes the context.
   C10_CUDA_CHECK(cudaStreamSynchronize(compute_.raw()));
   C10_CUDA_CHECK(cudaStreamSynchronize(copy_.raw()));
