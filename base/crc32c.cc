@@ -94,9 +94,9 @@ __attribute__((target("sse4.2"))) uint32_t ExtendSse42(uint32_t state, const cha
 }
 #endif
 
-// As memcpy of `size` bytes. glibc copies from some KiB on by `rep movsb`, which Zen 3 and Zen 4 do
-// many times slower when source and destination lie badly within their pages (glibc bug 30994);
-// shorter copies go through vector registers and reach the same rate elsewhere.
+// As memcpy of `size` bytes. glibc copies 2112 bytes and more by `rep movsb` where the CPU claims
+// to do that fast, which Zen 3 and Zen 4 do not when source and destination lie badly within their
+// pages (glibc bug 30994). Strides below that bound go through vector registers on every CPU.
 void CopyInStrides(const char* from, size_t size, char* to) {
   constexpr size_t kStrideBytes = 2048;
   for (; size > kStrideBytes; from += kStrideBytes, to += kStrideBytes, size -= kStrideBytes) {
