@@ -151,6 +151,7 @@ StreamAssembler::Step StreamAssembler::OnHeader(const v1::VolumeHeader& header) 
   }
   stream_bytes_ = 0;
   stream_hash_ = Sha256();
+  stream_crc32c_ = 0;
   file_name_.clear();
   if (begun_) {
     if (next_ > delivered_) return Reopen(Damaged("the stream skips slices that were asked for"));
@@ -195,7 +196,11 @@ absl::Status StreamAssembler::CheckChunk(const v1::VolumeChunk& chunk) const {
 
 StreamAssembler::Step StreamAssembler::OnChunk(const v1::VolumeChunk& chunk) {
   if (absl::Status status = CheckChunk(chunk); !status.ok()) return Reopen(std::move(status));
-  stream_hash_.Update(chunk.data());
+  if (wants_sha256()) {
+    stream_hash_.Update(chunk.data());
+  } else {
+    stream_crc32c_ = ConcatCrc32c(stream_crc32c_, chunk.crc32c(), chunk.data().size());
+  }
   stream_bytes_ += chunk.data().size();
   if (dicom() && chunk.offset() == 0) file_name_ = chunk.file_name();
   if (absl::Status status = Deliver(chunk); !status.ok()) {
@@ -221,7 +226,7 @@ absl::Status StreamAssembler::Deliver(const v1::VolumeChunk& chunk) {
   data.slice_index = dicom() ? next_.slice : static_cast<uint32_t>(begin / SliceBytes());
   data.file_name = file_name_;
   data.last_of_file = dicom() && chunk.last_of_file();
-  if (spliced_) delivered_hash_.Update(data.data);
+  if (spliced_ && wants_sha256()) delivered_hash_.Update(data.data);
   delivered_bytes_ += data.data.size();
   return sink_.Data(data);
 }
@@ -236,8 +241,11 @@ absl::Status StreamAssembler::CheckTrailer(const v1::VolumeTrailer& trailer) {
   const bool whole =
       dicom() ? next_ == Position{FileCount(), 0} : next_.offset == header_.total_bytes();
   if (!whole) return Damaged("the trailer came before the last slice");
-  if (trailer.sha256() != stream_hash_.Finish()) {
+  if (wants_sha256() && trailer.sha256() != stream_hash_.Finish()) {
     return Damaged(absl::StrCat("SHA-256 of volume ", volume_, " does not match"));
+  }
+  if (!wants_sha256() && (!trailer.has_crc32c() || trailer.crc32c() != stream_crc32c_)) {
+    return Damaged(absl::StrCat("CRC32C of volume ", volume_, " does not match"));
   }
   return absl::OkStatus();
 }
@@ -248,7 +256,8 @@ StreamAssembler::Step StreamAssembler::OnTrailer(const v1::VolumeTrailer& traile
     if (in_volume_) RestartVolume();
     return Reopen(std::move(status));
   }
-  const std::string digest = spliced_ ? delivered_hash_.Finish() : trailer.sha256();
+  std::string digest;
+  if (wants_sha256()) digest = spliced_ ? delivered_hash_.Finish() : trailer.sha256();
   const absl::Status status = sink_.End(trailer, absl::BytesToHexString(digest));
   completed_bytes_ += delivered_bytes_;
   ++volume_;

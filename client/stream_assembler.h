@@ -65,6 +65,7 @@ class StreamAssembler {
   // Hands on what of the chunk is new.
   absl::Status Deliver(const v1::VolumeChunk& chunk);
   void RestartVolume();
+  bool wants_sha256() const { return request_.digest() != v1::VOLUME_DIGEST_CRC32C; }
   bool dicom() const { return header_.format() == v1::VOLUME_FORMAT_DICOM; }
   uint64_t SliceBytes() const;
   uint32_t FileCount() const;
@@ -82,7 +83,7 @@ class StreamAssembler {
   Position delivered_;        // where the sink's data ends
   uint64_t delivered_bytes_ = 0;
   // Over the sink's data, once the volume is made of more than one stream; until then
-  // `stream_hash_` is the same.
+  // `stream_hash_` is the same. Both stay unused when CRC32C is asked for.
   bool spliced_ = false;
   Sha256 delivered_hash_;
 
@@ -91,6 +92,7 @@ class StreamAssembler {
   Position next_;
   uint64_t stream_bytes_ = 0;
   Sha256 stream_hash_;
+  uint32_t stream_crc32c_ = 0;
   std::string file_name_;
 
   uint64_t completed_bytes_ = 0;

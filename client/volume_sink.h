@@ -39,12 +39,12 @@ class VolumeSink {
 
   // Starts a volume; data before slice `header.start_slice` is what the caller has already. Comes a
   // second time for the same volume when it must start over (another model or build answered after
-  // a fail-over, or its SHA-256 did not match): everything received of it is void then.
+  // a fail-over, or its digest did not match): everything received of it is void then.
   virtual absl::Status Begin(const v1::VolumeHeader& header) = 0;
   // Takes bytes whose CRC32C was checked.
   virtual absl::Status Data(const VolumeData& data) = 0;
-  // Ends a volume whose byte count and SHA-256 were checked. `sha256` is hexadecimal, over all
-  // bytes given since Begin.
+  // Ends a volume whose byte count and digest were checked. `sha256` is hexadecimal, over all
+  // bytes given since Begin; empty when the request's digest is CRC32C.
   virtual absl::Status End(const v1::VolumeTrailer& trailer, const std::string& sha256) = 0;
 
   // Tells that an attempt failed and another follows after `pause`.
@@ -59,6 +59,7 @@ struct ReceivedVolume {
   std::string data;
   // DICOM: file names and contents, in slice order.
   std::vector<std::pair<std::string, std::string>> files;
+  // Hexadecimal; empty when the request's digest is CRC32C.
   std::string sha256;
 };
 

@@ -1,15 +1,12 @@
 // The two ends of a response stream on loopback, each a process, for bench/serving/run stream:
 //
-//   stream_throughput serve own      the server's own stream: StreamWriter, pooled blocks, CRC32C
-//   and
-//                                    SHA-256 of every byte, the allocator as synthvol-server sets
-//                                    it
-//   stream_throughput serve naive    the loop that one writes first: the synchronous API, one
-//   message
-//                                    object a chunk, 1 MiB each, no checksums
-//   stream_throughput serve checked  the same with CRC32C and SHA-256
+//   stream_throughput serve own CHECKS    the server's own stream: StreamWriter, pooled blocks, the
+//                                         allocator as synthvol-server sets it
+//   stream_throughput serve naive CHECKS  the loop that one writes first: the synchronous API, one
+//                                         message object a chunk, 1 MiB each
 //   stream_throughput read PORT SECONDS [FRAME_BYTES]
 //
+// CHECKS: none (naive only), crc32c of each chunk and volume, or sha256 of each volume as well.
 // `serve` prints its port and serves until its input ends. `read` prints JSON: bytes, seconds and
 // CPU seconds of its own. Not a test.
 #include <grpcpp/grpcpp.h>
@@ -42,6 +39,8 @@ constexpr uint64_t kBufferBytes = 64 << 20;
 // A volume of 256 a side in int16.
 constexpr size_t kVolumeBytes = size_t{256} * 256 * 256 * 2;
 
+enum class Checks { kNone, kCrc32c, kSha256 };
+
 const std::string& Volume() {
   static const std::string* const volume = [] {
     auto* bytes = new std::string(kVolumeBytes, '\0');
@@ -55,7 +54,7 @@ const std::string& Volume() {
 
 class NaiveService final : public v1::SynthesisService::Service {
  public:
-  explicit NaiveService(bool checked) : checked_(checked) {}
+  explicit NaiveService(Checks checks) : checks_(checks) {}
 
  private:
   grpc::Status Synthesize(grpc::ServerContext* context, const v1::SynthesizeRequest* /*request*/,
@@ -67,23 +66,22 @@ class NaiveService final : public v1::SynthesisService::Service {
         v1::VolumeChunk& chunk = *response.mutable_chunk();
         chunk.set_offset(offset);
         chunk.set_data(Volume().substr(offset, kChunkBytes));
-        if (checked_) {
-          chunk.set_crc32c(Crc32c(chunk.data()));
-          sha256.Update(chunk.data());
-        }
+        if (checks_ != Checks::kNone) chunk.set_crc32c(Crc32c(chunk.data()));
+        if (checks_ == Checks::kSha256) sha256.Update(chunk.data());
         if (!writer->Write(response)) return grpc::Status::CANCELLED;
       }
     }
     return grpc::Status::CANCELLED;
   }
 
-  const bool checked_;
+  const Checks checks_;
 };
 
 // The server's own stream; a thread stands for the worker that renders.
 class OwnService final
     : public v1::SynthesisService::WithRawCallbackMethod_Synthesize<v1::SynthesisService::Service> {
  public:
+  explicit OwnService(Checks checks) : checks_(checks) {}
   ~OwnService() override {
     for (std::thread& producer : producers_) producer.join();
   }
@@ -100,9 +98,11 @@ class OwnService final
     std::atomic<bool> gone = false;
     writer.SetOnGone([&gone](const absl::Status&) { gone = true; });
     while (!gone) {
-      ChunkSender sender(writer, *pool_, hashing_, 0, kChunkBytes);
+      ChunkSender sender({writer, *pool_, hashing_},
+                         {.chunk_bytes = kChunkBytes, .sha256 = checks_ == Checks::kSha256});
       sender.Send(Volume(), 0, {});
-      sender.FinishSha256();
+      v1::VolumeTrailer trailer;
+      sender.FillTrailer(trailer);
       // As SynthesisTask: the next volume is made when the buffer has room for it.
       while (!gone && !writer.Reserve(kBufferBytes - kVolumeBytes, [] {})) {
         absl::SleepFor(absl::Microseconds(200));
@@ -113,6 +113,7 @@ class OwnService final
     while (!writer.done()) absl::SleepFor(absl::Milliseconds(1));
   }
 
+  const Checks checks_;
   const std::shared_ptr<BlockPool> pool_ = std::make_shared<BlockPool>(kChunkBytes + 512, 64);
   Executor hashing_{1};
   std::vector<std::thread> producers_;
@@ -169,13 +170,16 @@ int Read(const std::string& port, absl::Duration time, int frame_bytes) {
 }
 
 int Main(const std::vector<std::string>& arguments) {
-  if (arguments.size() == 2 && arguments[0] == "serve") {
+  if (arguments.size() == 3 && arguments[0] == "serve") {
+    const Checks checks = arguments[2] == "sha256"   ? Checks::kSha256
+                          : arguments[2] == "crc32c" ? Checks::kCrc32c
+                                                     : Checks::kNone;
     if (arguments[1] == "own") {
       KeepFreedMemory();
-      OwnService own;
+      OwnService own(checks);
       return Serve(own);
     }
-    NaiveService naive(arguments[1] == "checked");
+    NaiveService naive(checks);
     return Serve(naive);
   }
   if (arguments.size() >= 3 && arguments[0] == "read") {
@@ -183,8 +187,9 @@ int Main(const std::vector<std::string>& arguments) {
     const int frame_bytes = arguments.size() == 4 ? std::atoi(arguments[3].c_str()) : 0;
     return Read(arguments[1], absl::Seconds(seconds), frame_bytes);
   }
-  std::fprintf(stderr,
-               "stream_throughput: expected serve own|naive|checked, or read PORT SECONDS\n");
+  std::fprintf(
+      stderr,
+      "stream_throughput: expected serve own|naive none|crc32c|sha256, or read PORT SECONDS\n");
   return 2;
 }
 

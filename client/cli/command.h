@@ -35,7 +35,7 @@ absl::StatusOr<v1::ModelSelector> ParseModel(const std::string& text);
 // What to ask of a model: the flags that `generate`, `push` and `bench` share.
 class RequestFlags {
  public:
-  // Adds --model, --seed, --count, --class-label, --precision, --priority.
+  // Adds --model, --seed, --count, --class-label, --precision, --priority, --digest.
   void AddTo(CLI::App& command);
   // Returns the request, without a format. INVALID_ARGUMENT names the flag.
   absl::StatusOr<v1::SynthesizeRequest> Request() const;
@@ -52,6 +52,7 @@ class RequestFlags {
   int32_t class_label_ = 0;
   std::string precision_ = "auto";
   std::string priority_ = "normal";
+  std::string digest_ = "sha256";
 };
 
 // DICOM options as flags: storage, transfer syntax, grouping, attributes.

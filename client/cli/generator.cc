@@ -43,7 +43,7 @@ class Generator::Sink : public VolumeSink {
   absl::Status End(const v1::VolumeTrailer& trailer, const std::string& sha256) override {
     const v1::VolumeHeader header = *store_->header();
     std::string whole_sha256 = sha256;
-    if (header.start_slice() > 0) {  // an earlier run brought the beginning
+    if (!sha256.empty() && header.start_slice() > 0) {  // an earlier run brought the beginning
       absl::StatusOr<std::string> computed = store_->Sha256Hex();
       if (!computed.ok()) return computed.status();
       whole_sha256 = *std::move(computed);
@@ -64,9 +64,9 @@ class Generator::Sink : public VolumeSink {
                              {"model_digest", header.model_digest()},
                              {"build", header.build()},
                              {"device_class", header.device_class()},
-                             {"sha256", whole_sha256},
                              {"precision", v1::Precision_Name(header.precision())},
                              {"synthesis_seconds", trailer.synthesis_seconds()}};
+    if (!whole_sha256.empty()) record["sha256"] = whole_sha256;
     if (!header.plausibility().empty()) record["plausibility"] = header.plausibility();
     if (header.has_drawn_seed()) record["drawn_seed"] = header.drawn_seed();
     if (absl::Status status = generator_.folder_.Record(record); !status.ok()) return status;

@@ -88,6 +88,9 @@ void RequestFlags::AddTo(CLI::App& command) {
   command.add_option("--priority", priority_, "Place in the server's queue")
       ->check(CLI::IsMember({"low", "normal", "high"}))
       ->type_name("WORD");
+  command.add_option("--digest", digest_, "Checksum of whole volumes; crc32c is quicker")
+      ->check(CLI::IsMember({"sha256", "crc32c"}))
+      ->type_name("WORD");
 }
 
 absl::StatusOr<v1::SynthesizeRequest> RequestFlags::Request() const {
@@ -107,6 +110,7 @@ absl::StatusOr<v1::SynthesizeRequest> RequestFlags::Request() const {
   if (precision_ == "tf32") request.set_precision(v1::PRECISION_TF32);
   if (priority_ == "low") request.set_priority(v1::PRIORITY_LOW);
   if (priority_ == "high") request.set_priority(v1::PRIORITY_HIGH);
+  request.set_digest(digest_ == "crc32c" ? v1::VOLUME_DIGEST_CRC32C : v1::VOLUME_DIGEST_SHA256);
   return request;
 }
 

@@ -92,7 +92,7 @@ ChunkMessage MakeChunkMessage(const ChunkFields& fields, std::string_view data, 
   std::memcpy(block, outer, outer_bytes);
   std::memcpy(block + outer_bytes, inner, inner_bytes);
   // gRPC gives the block back through GiveBack, from any thread.
-  return {grpc::Slice(block, bytes, &GiveBack, lent.release()), outer_bytes + inner_bytes};
+  return {grpc::Slice(block, bytes, &GiveBack, lent.release()), outer_bytes + inner_bytes, crc32c};
 }
 
 grpc::ByteBuffer MakeMessage(const google::protobuf::MessageLite& message) {

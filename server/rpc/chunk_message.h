@@ -55,6 +55,8 @@ struct ChunkFields {
 struct ChunkMessage {
   grpc::Slice slice;
   size_t data_begin = 0;
+  // Of the data.
+  uint32_t crc32c = 0;
 };
 
 // Returns SynthesizeResponse{chunk} with a copy of `data`.

@@ -62,6 +62,18 @@ absl::StatusOr<Priority> ParsePriority(v1::Priority priority) {
   }
 }
 
+absl::StatusOr<bool> ParseDigest(v1::VolumeDigest digest) {
+  switch (digest) {
+    case v1::VOLUME_DIGEST_UNSPECIFIED:
+    case v1::VOLUME_DIGEST_SHA256:
+      return true;
+    case v1::VOLUME_DIGEST_CRC32C:
+      return false;
+    default:
+      return BadField("digest", absl::StrCat("unknown value ", static_cast<int>(digest)));
+  }
+}
+
 absl::Status CheckFormat(v1::VolumeFormat format) {
   switch (format) {
     case v1::VOLUME_FORMAT_INT16:

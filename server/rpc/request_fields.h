@@ -31,6 +31,8 @@ absl::Status CheckChunkBytes(uint32_t bytes);
 
 absl::StatusOr<model::Precision> ParsePrecision(v1::Precision precision);
 absl::StatusOr<Priority> ParsePriority(v1::Priority priority);
+// Returns whether the trailer is to have a SHA-256; the field is "digest".
+absl::StatusOr<bool> ParseDigest(v1::VolumeDigest digest);
 
 // Returns "fp32", "bf16" or "tf32".
 const char* ToString(model::Precision precision);

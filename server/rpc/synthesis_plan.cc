@@ -157,11 +157,14 @@ absl::StatusOr<SynthesisPlan> PlanSynthesis(const v1::SynthesizeRequest& request
   if (absl::Status bad = PlanCommon(request, model, limits, plan); !bad.ok()) return bad;
   if (absl::Status bad = PlanSource(request, model.config.latent_dim, plan); !bad.ok()) return bad;
   if (absl::Status bad = CheckChunkBytes(request.max_chunk_bytes()); !bad.ok()) return bad;
+  const auto sha256 = ParseDigest(request.digest());
+  if (!sha256.ok()) return sha256.status();
   if (request.start_slice() >= static_cast<uint64_t>(model.config.size)) {
     return BadField("start_slice", absl::StrCat("expected 0 .. ", model.config.size - 1, ", found ",
                                                 request.start_slice()));
   }
   plan.format = request.format();
+  plan.sha256 = *sha256;
   plan.start_slice = request.start_slice();
   if (request.max_chunk_bytes() != 0) plan.chunk_bytes = request.max_chunk_bytes();
   if (request.format() != v1::VOLUME_FORMAT_DICOM) {

@@ -37,6 +37,8 @@ struct SynthesisPlan {
   uint32_t start_volume = 0;
   uint32_t start_slice = 0;
   uint32_t chunk_bytes = 1 << 20;
+  // Whether the trailer has a SHA-256 beside the CRC32C.
+  bool sha256 = true;
   // -1 for unconditional models.
   int64_t class_label = -1;
   // Seed of volume 0; unset for an explicit latent or a mix, which is in `latent`.

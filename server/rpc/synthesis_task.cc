@@ -44,8 +44,8 @@ TurnResult SynthesisTask::SendVolume(Turn& turn) {
   std::unique_ptr<VolumeSender> sender;
   VolumeOutput output;
   output.begin = [&](const Draw& draw) {
-    auto made = VolumeSender::Create(plan_, next_volume_, draw, start_slice, *writer_,
-                                     *context_->pool, *context_->hashing);
+    auto made = VolumeSender::Create(plan_, next_volume_, draw, start_slice,
+                                     {*writer_, *context_->pool, *context_->hashing});
     if (!made.ok()) return made.status();
     sender = *std::move(made);
     writer_->Push(MakeMessage(MakeHeader(plan_, *model_, next_volume_, draw, start_slice, cuda)));
@@ -66,9 +66,7 @@ TurnResult SynthesisTask::SendVolume(Turn& turn) {
   }
   v1::SynthesizeResponse response;
   v1::VolumeTrailer& trailer = *response.mutable_trailer();
-  trailer.set_volume_index(next_volume_);
-  trailer.set_byte_count(sender->chunks().byte_count());
-  trailer.set_sha256(sender->chunks().FinishSha256());
+  sender->chunks().FillTrailer(trailer);
   trailer.set_slice_count(static_cast<uint32_t>(model_->config.size) - start_slice);
   if (first_volume) trailer.set_queue_seconds(absl::ToDoubleSeconds(begin - call_.begin));
   trailer.set_synthesis_seconds(absl::ToDoubleSeconds(absl::Now() - begin));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/checksum.h"
 #include "base/version.h"
 #include "imaging/volume.h"
 
@@ -12,10 +13,8 @@ namespace {
 // int16 or float32 voxels, as they lie in memory (the wire is little-endian, as is the machine).
 class RawSender final : public VolumeSender {
  public:
-  RawSender(const SynthesisPlan& plan, uint32_t index, StreamWriter& writer, BlockPool& pool,
-            Executor& hashing)
-      : VolumeSender(writer, pool, hashing, index, plan.chunk_bytes),
-        stored_(plan.format == v1::VOLUME_FORMAT_INT16) {}
+  RawSender(const SynthesisPlan& plan, uint32_t index, const StreamTarget& target)
+      : VolumeSender(plan, index, target), stored_(plan.format == v1::VOLUME_FORMAT_INT16) {}
 
   absl::Status Add(const model::Slab& slab) override {
     const std::string_view bytes =
@@ -25,7 +24,7 @@ class RawSender final : public VolumeSender {
                                    slab.unit.size() * sizeof(float));
     const size_t slice_bytes = bytes.size() / slab.slice_count;
     // Whole slices where one fits into a chunk.
-    const int64_t step = std::max<int64_t>(1, chunks_.chunk_bytes() / slice_bytes);
+    const int64_t step = std::max<int64_t>(1, chunks_.options().chunk_bytes / slice_bytes);
     for (int64_t slice = 0; slice < slab.slice_count; slice += step) {
       const int64_t count = std::min(step, slab.slice_count - slice);
       ChunkFields fields;
@@ -42,10 +41,9 @@ class RawSender final : public VolumeSender {
 
 class DicomSender final : public VolumeSender {
  public:
-  DicomSender(const SynthesisPlan& plan, uint32_t index, uint32_t start_slice, StreamWriter& writer,
-              BlockPool& pool, Executor& hashing,
-              std::unique_ptr<imaging::dicom::SeriesEncoder> encoder)
-      : VolumeSender(writer, pool, hashing, index, plan.chunk_bytes),
+  DicomSender(const SynthesisPlan& plan, uint32_t index, uint32_t start_slice,
+              const StreamTarget& target, std::unique_ptr<imaging::dicom::SeriesEncoder> encoder)
+      : VolumeSender(plan, index, target),
         start_slice_(start_slice),
         encoder_(std::move(encoder)) {}
 
@@ -86,32 +84,49 @@ class DicomSender final : public VolumeSender {
 
 }  // namespace
 
+ChunkSender::ChunkSender(const StreamTarget& target, const ChunkOptions& options)
+    : target_(target), options_(options) {
+  if (options.sha256) sha256_.emplace(target.hashing);
+}
+
 void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields& fields) {
-  for (size_t begin = 0; begin < data.size(); begin += chunk_bytes_) {
-    const std::string_view piece = data.substr(begin, chunk_bytes_);
+  for (size_t begin = 0; begin < data.size(); begin += options_.chunk_bytes) {
+    const std::string_view piece = data.substr(begin, options_.chunk_bytes);
     const bool last = begin + piece.size() == data.size();
     ChunkFields piece_fields = fields;
-    piece_fields.volume_index = volume_index_;
+    piece_fields.volume_index = options_.volume_index;
     piece_fields.offset = offset + begin;
     piece_fields.last_of_file = fields.last_of_file && last;
     if (begin > 0) piece_fields.file_name = {};
     byte_count_ += piece.size();
-    ChunkMessage message = MakeChunkMessage(piece_fields, piece, pool_);
-    sha256_.Update(message.slice, message.data_begin);
-    writer_.Push(grpc::ByteBuffer(&message.slice, 1));
+    const ChunkMessage message = MakeChunkMessage(piece_fields, piece, target_.pool);
+    crc32c_ = ConcatCrc32c(crc32c_, message.crc32c, piece.size());
+    if (sha256_.has_value()) sha256_->Update(message.slice, message.data_begin);
+    target_.writer.Push(grpc::ByteBuffer(&message.slice, 1));
   }
 }
 
-absl::StatusOr<std::unique_ptr<VolumeSender>> VolumeSender::Create(
-    const SynthesisPlan& plan, uint32_t index, const Draw& draw, uint32_t start_slice,
-    StreamWriter& writer, BlockPool& pool, Executor& hashing) {
+void ChunkSender::FillTrailer(v1::VolumeTrailer& trailer) {
+  trailer.set_volume_index(options_.volume_index);
+  trailer.set_byte_count(byte_count_);
+  trailer.set_crc32c(crc32c_);
+  if (sha256_.has_value()) trailer.set_sha256(sha256_->Finish());
+}
+
+VolumeSender::VolumeSender(const SynthesisPlan& plan, uint32_t index, const StreamTarget& target)
+    : chunks_(target,
+              {.volume_index = index, .chunk_bytes = plan.chunk_bytes, .sha256 = plan.sha256}) {}
+
+absl::StatusOr<std::unique_ptr<VolumeSender>> VolumeSender::Create(const SynthesisPlan& plan,
+                                                                   uint32_t index, const Draw& draw,
+                                                                   uint32_t start_slice,
+                                                                   const StreamTarget& target) {
   if (plan.format != v1::VOLUME_FORMAT_DICOM) {
-    return std::make_unique<RawSender>(plan, index, writer, pool, hashing);
+    return std::make_unique<RawSender>(plan, index, target);
   }
   auto encoder = imaging::dicom::SeriesEncoder::Create(DescribeSeries(plan, index, draw));
   if (!encoder.ok()) return encoder.status();
-  return std::make_unique<DicomSender>(plan, index, start_slice, writer, pool, hashing,
-                                       *std::move(encoder));
+  return std::make_unique<DicomSender>(plan, index, start_slice, target, *std::move(encoder));
 }
 
 v1::SynthesizeResponse MakeHeader(const SynthesisPlan& plan, const ServableModel& model,

@@ -1,5 +1,5 @@
 // Turns the slabs of one volume into the messages of a stream: header, chunks with CRC32C, trailer
-// with SHA-256.
+// with the digest of them all.
 //
 // Thread-compatible: one worker at a time. Shares the writer, owns its encoder.
 #ifndef SYNTHVOL_SERVER_RPC_VOLUME_SENDER_H_
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,33 +23,42 @@
 
 namespace synthvol::server {
 
-// Cuts bytes into chunk messages and keeps count and checksum of what it sent.
+// Where messages go and what they are made with; must outlive its senders.
+struct StreamTarget {
+  StreamWriter& writer;
+  BlockPool& pool;
+  // Runs the SHA-256.
+  Executor& hashing;
+};
+
+// What the chunks of one volume have in common.
+struct ChunkOptions {
+  uint32_t volume_index = 0;
+  // Most bytes of data in a message.
+  uint32_t chunk_bytes = 1 << 20;
+  // Whether the trailer has a SHA-256 beside the CRC32C.
+  bool sha256 = true;
+};
+
+// Cuts bytes into chunk messages and keeps count and checksums of what it sent.
 class ChunkSender {
  public:
-  ChunkSender(StreamWriter& writer, BlockPool& pool, Executor& hashing, uint32_t volume_index,
-              uint32_t chunk_bytes)
-      : writer_(writer),
-        pool_(pool),
-        volume_index_(volume_index),
-        chunk_bytes_(chunk_bytes),
-        sha256_(hashing) {}
+  ChunkSender(const StreamTarget& target, const ChunkOptions& options);
 
   // Sends `data`, which begins at `offset`; `fields` says the rest. Marks the last piece as the
   // last of its file when `fields` does.
   void Send(std::string_view data, uint64_t offset, const ChunkFields& fields);
 
-  uint32_t chunk_bytes() const { return chunk_bytes_; }
-  uint64_t byte_count() const { return byte_count_; }
-  // Returns the 32 bytes over everything sent; call it once.
-  std::string FinishSha256() { return sha256_.Finish(); }
+  const ChunkOptions& options() const { return options_; }
+  // Sets index, byte count and digests of everything sent; call it once.
+  void FillTrailer(v1::VolumeTrailer& trailer);
 
  private:
-  StreamWriter& writer_;
-  BlockPool& pool_;
-  const uint32_t volume_index_;
-  const uint32_t chunk_bytes_;
+  const StreamTarget target_;
+  const ChunkOptions options_;
   uint64_t byte_count_ = 0;
-  BackgroundSha256 sha256_;
+  uint32_t crc32c_ = 0;
+  std::optional<BackgroundSha256> sha256_;
 };
 
 class VolumeSender {
@@ -60,8 +70,7 @@ class VolumeSender {
   static absl::StatusOr<std::unique_ptr<VolumeSender>> Create(const SynthesisPlan& plan,
                                                               uint32_t index, const Draw& draw,
                                                               uint32_t start_slice,
-                                                              StreamWriter& writer, BlockPool& pool,
-                                                              Executor& hashing);
+                                                              const StreamTarget& target);
 
   // Sends a slab of OutputKindOf(plan); slabs come in order, without gaps, from
   // FirstSliceNeeded(plan, start_slice) on.
@@ -70,9 +79,7 @@ class VolumeSender {
   ChunkSender& chunks() { return chunks_; }
 
  protected:
-  VolumeSender(StreamWriter& writer, BlockPool& pool, Executor& hashing, uint32_t index,
-               uint32_t chunk_bytes)
-      : chunks_(writer, pool, hashing, index, chunk_bytes) {}
+  VolumeSender(const SynthesisPlan& plan, uint32_t index, const StreamTarget& target);
 
   ChunkSender chunks_;
 };

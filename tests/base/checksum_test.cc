@@ -35,7 +35,7 @@ TEST(Crc32c, IsTheSameForEveryLengthAndAlignment) {
     random = random * 1664525 + 1013904223;
     byte = static_cast<char>(random >> 24);
   }
-  for (const size_t size : {1, 7, 8, 9, 63, 6143, 6144, 6145, 6152, 12287, 12288, 18500, 39990}) {
+  for (const size_t size : {1, 7, 8, 9, 63, 767, 768, 769, 776, 1535, 1536, 12287, 18500, 39990}) {
     for (const size_t offset : {0, 1, 3, 8}) {
       const std::string piece = data.substr(offset, size);
       EXPECT_EQ(Crc32c(std::string_view(data).substr(offset, size)), BitwiseCrc32c(piece))
@@ -46,6 +46,25 @@ TEST(Crc32c, IsTheSameForEveryLengthAndAlignment) {
       EXPECT_EQ(copy, piece);
     }
   }
+}
+
+TEST(Crc32c, OfTwoRunsIsThatOfThemInARow) {
+  std::string data(70000, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * i >> 3);
+  const std::string_view view(data);
+  for (const size_t first : {0, 1, 9, 4096, 65535, 70000}) {
+    const uint32_t joined = ConcatCrc32c(Crc32c(view.substr(0, first)), Crc32c(view.substr(first)),
+                                         data.size() - first);
+    EXPECT_EQ(joined, Crc32c(view)) << "cut at " << first;
+  }
+  // A length beyond 32 bits: 2^32 + 1 zeros after a byte, in two steps and in one.
+  const uint32_t one_zero = Crc32c(std::string_view("\0", 1));
+  uint32_t zeros = one_zero;
+  for (int i = 0; i < 32; ++i) zeros = ConcatCrc32c(zeros, zeros, uint64_t{1} << i);
+  const uint32_t in_steps =
+      ConcatCrc32c(ConcatCrc32c(Crc32c("a"), zeros, uint64_t{1} << 32), one_zero, 1);
+  EXPECT_EQ(ConcatCrc32c(Crc32c("a"), ConcatCrc32c(zeros, one_zero, 1), (uint64_t{1} << 32) + 1),
+            in_steps);
 }
 
 TEST(Sha256, GivesTheFiguresOfFips180InOneGoAndInPieces) {

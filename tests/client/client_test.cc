@@ -41,12 +41,14 @@ std::unique_ptr<Client> MakeClient(const std::vector<std::string>& endpoints) {
 }
 
 v1::SynthesizeRequest Request(uint64_t seed, uint32_t count,
-                              v1::VolumeFormat format = v1::VOLUME_FORMAT_INT16) {
+                              v1::VolumeFormat format = v1::VOLUME_FORMAT_INT16,
+                              v1::VolumeDigest digest = v1::VOLUME_DIGEST_UNSPECIFIED) {
   v1::SynthesizeRequest request;
   request.mutable_model()->set_name("fake");
   request.set_seed(seed);
   request.set_count(count);
   request.set_format(format);
+  request.set_digest(digest);
   return request;
 }
 
@@ -72,6 +74,30 @@ TEST(ClientTest, ListsAndGetsModels) {
   const auto missing = client->GetModel(selector);
   EXPECT_TRUE(absl::IsNotFound(missing.status()));
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("'other'"));
+}
+
+TEST(ClientTest, ChecksTheCrc32cOfAVolumeWhenThatIsTheDigest) {
+  constexpr v1::VolumeDigest kCrc32c = v1::VOLUME_DIGEST_CRC32C;
+  FakeServer server({});
+  const auto client = MakeClient({server.address()});
+  const auto raw = client->SynthesizeToMemory(Request(40, 2, v1::VOLUME_FORMAT_INT16, kCrc32c));
+  ASSERT_TRUE(raw.ok()) << raw.status();
+  ASSERT_EQ(raw->size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ((*raw)[i].data, FakeVolume(40 + i, "fake+1", kBytes));
+    EXPECT_EQ((*raw)[i].sha256, "");
+  }
+  // Across a broken stream, files and all.
+  server.Plan({FaultKind::kBreak, kBytes / 2, grpc::StatusCode::UNAVAILABLE, -1});
+  const auto dicom = client->SynthesizeToMemory(Request(7, 1, v1::VOLUME_FORMAT_DICOM, kCrc32c));
+  ASSERT_TRUE(dicom.ok()) << dicom.status();
+  EXPECT_EQ(dicom->front().files[5].second, FakeDicomFile(7, "fake+1", 5));
+  EXPECT_EQ(dicom->front().sha256, "");
+
+  for (int i = 0; i < 4; ++i) server.Plan({FaultKind::kCorruptSha, 0, grpc::StatusCode::OK, -1});
+  const auto damaged = client->SynthesizeToMemory(Request(5, 1, v1::VOLUME_FORMAT_INT16, kCrc32c));
+  EXPECT_TRUE(absl::IsDataLoss(damaged.status())) << damaged.status();
+  EXPECT_THAT(std::string(damaged.status().message()), HasSubstr("CRC32C of volume 0"));
 }
 
 TEST(ClientTest, ReceivesVolumesOfEveryFormat) {

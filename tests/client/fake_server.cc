@@ -56,9 +56,8 @@ struct FakeServer::Stream {
   const v1::SynthesizeRequest& request;
   grpc::ServerWriter<v1::SynthesizeResponse>& writer;
   Fault fault;
-  uint64_t sent = 0;         // on this stream
-  uint64_t volume_sent = 0;  // of this volume on this stream
-  Sha256 hash;
+  uint64_t sent = 0;   // on this stream
+  std::string volume;  // what was sent of this volume on this stream
 };
 
 FakeServer::FakeServer(FakeServerOptions options)
@@ -163,7 +162,7 @@ grpc::Status FakeServer::Synthesize(grpc::ServerContext* context,
                                     grpc::ServerWriter<v1::SynthesizeResponse>* writer) {
   if (grpc::Status status = Authenticate(*context); !status.ok()) return status;
   if (request->count() == 0) return {grpc::StatusCode::INVALID_ARGUMENT, "count: expected 1..1000"};
-  Stream stream{*context, *request, *writer, {}, 0, 0, {}};
+  Stream stream{*context, *request, *writer, {}, 0, {}};
   {
     const absl::MutexLock lock(&mutex_);
     requests_.push_back(*request);
@@ -223,8 +222,7 @@ grpc::Status FakeServer::SendVolume(Stream& stream, uint32_t index, uint32_t sta
   header.set_device_class("cpu");
   header.set_modality("CT");
   if (!stream.writer.Write(message)) return grpc::Status::CANCELLED;
-  stream.volume_sent = 0;
-  stream.hash = Sha256();
+  stream.volume.clear();
   grpc::Status status = format == v1::VOLUME_FORMAT_DICOM
                             ? SendDicom(stream, index, seed, start_slice)
                             : SendRaw(stream, index, seed, start_slice);
@@ -235,10 +233,16 @@ grpc::Status FakeServer::SendVolume(Stream& stream, uint32_t index, uint32_t sta
   }
   v1::VolumeTrailer& trailer = *message.mutable_trailer();
   trailer.set_volume_index(index);
-  trailer.set_byte_count(stream.volume_sent);
-  std::string digest = stream.hash.Finish();
-  if (Strikes(stream, FaultKind::kCorruptSha)) digest[0] = static_cast<char>(digest[0] ^ 1);
-  trailer.set_sha256(digest);
+  trailer.set_byte_count(stream.volume.size());
+  const bool corrupt = Strikes(stream, FaultKind::kCorruptSha);
+  trailer.set_crc32c(Crc32c(stream.volume) ^ (corrupt ? 1 : 0));
+  if (stream.request.digest() != v1::VOLUME_DIGEST_CRC32C) {
+    Sha256 sha256;
+    sha256.Update(stream.volume);
+    std::string digest = sha256.Finish();
+    if (corrupt) digest[0] = static_cast<char>(digest[0] ^ 1);
+    trailer.set_sha256(digest);
+  }
   trailer.set_slice_count(static_cast<uint32_t>(options_.size) - start_slice);
   return stream.writer.Write(message) ? grpc::Status::OK : grpc::Status::CANCELLED;
 }
@@ -297,9 +301,8 @@ grpc::Status FakeServer::SendChunk(Stream& stream, v1::VolumeChunk chunk) {
   }
   if (options_.per_chunk > absl::ZeroDuration()) absl::SleepFor(options_.per_chunk);
   chunk.set_crc32c(Crc32c(chunk.data()) ^ (Strikes(stream, FaultKind::kCorruptCrc) ? 1 : 0));
-  stream.hash.Update(chunk.data());
+  stream.volume += chunk.data();
   stream.sent += chunk.data().size();
-  stream.volume_sent += chunk.data().size();
   if (Strikes(stream, FaultKind::kSkipChunk)) return grpc::Status::OK;
   v1::SynthesizeResponse message;
   *message.mutable_chunk() = std::move(chunk);

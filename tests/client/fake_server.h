@@ -26,7 +26,7 @@ enum class FaultKind {
   kBreak,         // the stream ends with `code`
   kEndEarly,      // the stream ends with OK and no trailer
   kCorruptCrc,    // a chunk whose CRC32C does not match
-  kCorruptSha,    // a trailer whose SHA-256 does not match
+  kCorruptSha,    // a trailer whose digests do not match
   kSkipChunk,     // a chunk is left out
   kWrongSeed,     // a header of another seed
   kHugeGeometry,  // a header of 2^30 slices

@@ -224,6 +224,14 @@ def test_interruption_at_random_points_over_many_volumes(fake_server: StartServe
     assert not (tmp_path / "broken/.synthvol").exists()
 
 
+def test_the_digest_can_be_crc32c_alone(fake_server: StartServer, tmp_path: Path) -> None:
+    for digest in ("sha256", "crc32c"):
+        folder = tmp_path / digest
+        assert generate(fake_server().address, folder, "--format", "npy", "--digest", digest).returncode == 0
+        assert all(("sha256" in line) == (digest == "sha256") for line in journal(folder).values())
+    assert contents(tmp_path / "crc32c") == contents(tmp_path / "sha256")
+
+
 def test_a_damaged_slice_on_disk_is_not_believed(fake_server: StartServer, tmp_path: Path) -> None:
     assert generate(fake_server().address, tmp_path / "straight", "--format", "npy").returncode == 0
     hanging = fake_server("--fault", "hang:5000")

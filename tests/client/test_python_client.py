@@ -19,17 +19,21 @@ PATIENT = synthvol.RetryPolicy(max_attempts=50, initial_backoff=0.002, max_backo
 HASTY = synthvol.RetryPolicy(max_attempts=3, initial_backoff=0.002, max_backoff=0.02)
 
 
-def by_sync(address: str, retry: synthvol.RetryPolicy, seed: int, count: int, dicom: bool = False) -> list[object]:
+def by_sync(
+    address: str, retry: synthvol.RetryPolicy, seed: int, count: int, dicom: bool = False, digest: str = "sha256"
+) -> list[object]:
     with synthvol.Client(address, retry=retry) as client:
         ask = client.generate_dicom if dicom else client.generate
-        return list(ask("fake", seed, count))
+        return list(ask("fake", seed, count, digest=digest))
 
 
-def by_async(address: str, retry: synthvol.RetryPolicy, seed: int, count: int, dicom: bool = False) -> list[object]:
+def by_async(
+    address: str, retry: synthvol.RetryPolicy, seed: int, count: int, dicom: bool = False, digest: str = "sha256"
+) -> list[object]:
     async def run() -> list[object]:
         async with AsyncClient(address, retry=retry) as client:
             ask = client.generate_dicom if dicom else client.generate
-            return [volume async for volume in ask("fake", seed, count)]
+            return [volume async for volume in ask("fake", seed, count, digest=digest)]
 
     return asyncio.run(run())
 
@@ -52,6 +56,22 @@ def test_a_retry_cures_the_fault(fake_server: StartServer, ask: Ask, fault: str)
     for after in (0, 1, 4096, 8191, 8200):
         address = fake_server("--fault", ":".join([kind, str(after), *rest[1:]])).address
         assert same(ask(address, HASTY, 5, 2), expected), f"after {after} bytes"
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ["", "break:5000:8:0.01", "crc:0", "sha:0", "skip:1"])
+def test_crc32c_is_enough_when_that_is_the_digest(fake_server: StartServer, ask: Ask, fault: str) -> None:
+    expected = ask(fake_server().address, HASTY, 5, 2)
+    address = fake_server("--fault", fault).address if fault else fake_server().address
+    volumes = ask(address, HASTY, 5, 2, digest="crc32c")
+    assert [volume.array.tobytes() for volume in volumes] == [volume.array.tobytes() for volume in expected]
+    assert [volume.sha256 for volume in volumes] == ["", ""]
+
+
+def test_a_wrong_crc32c_of_a_volume_is_not_believed(fake_server: StartServer) -> None:
+    once = synthvol.RetryPolicy(max_attempts=1)
+    with pytest.raises(synthvol.SynthVolError, match="digest of volume 0"):
+        by_sync(fake_server("--fault", "sha:0").address, once, 5, 1, digest="crc32c")
 
 
 @BOTH
@@ -131,6 +151,7 @@ def test_leaving_the_loop_cancels(fake_server: StartServer) -> None:
         ({"dtype": "uint8"}, "dtype 'uint8'"),
         ({"precision": "fp8"}, "precision 'fp8'"),
         ({"priority": "urgent"}, "priority 'urgent'"),
+        ({"digest": "md5"}, "digest 'md5'"),
         ({"model": "@1"}, "NAME@VERSION"),
         ({"latent": [0.0], "mix": (1, 2, 0.5)}, "at most one"),
     ],

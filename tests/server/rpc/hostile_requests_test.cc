@@ -96,6 +96,7 @@ const Case kCases[] = {
   {"PrecisionOfGpu", [](auto& r) { r.set_precision(v1::PRECISION_TF32); }, kBad, "precision", "tf32 is not supported"},
   {"PrecisionNotSwitchedOn", [](auto& r) { r.set_precision(v1::PRECISION_BF16); }, kBad, "precision", "bf16 is not s"},
   {"PriorityUnknown", [](auto& r) { r.set_priority(static_cast<v1::Priority>(9)); }, kBad, "priority", "unknown value 9"},
+  {"DigestUnknown", [](auto& r) { r.set_digest(static_cast<v1::VolumeDigest>(9)); }, kBad, "digest", "unknown value 9"},
   {"ChunkTooSmall", [](auto& r) { r.set_max_chunk_bytes(65535); }, kBad, "max_chunk_bytes", "65536 .. 3145728"},
   {"ChunkTooLarge", [](auto& r) { r.set_max_chunk_bytes(3145729); }, kBad, "max_chunk_bytes", "65536 .. 3145728"},
   {"RequestIdWithSpace", [](auto& r) { r.set_request_id("a b"); }, kBad, "request_id", "[A-Za-z0-9_.-]{1,64}"},

@@ -207,6 +207,27 @@ TEST_F(StreamsTest, AnEnhancedFileResumesInItsMiddle) {
   EXPECT_TRUE(all.substr(all.size() - tail.size()) == tail);
 }
 
+TEST_F(StreamsTest, TheTrailerHasTheDigestThatIsAskedFor) {
+  v1::SynthesizeRequest request = PlainRequest(5);
+  request.set_count(2);
+  request.set_start_slice(17);
+  const Received whole = Synthesize(server_.synthesis(), request);
+  for (const auto digest : {v1::VOLUME_DIGEST_SHA256, v1::VOLUME_DIGEST_CRC32C}) {
+    request.set_digest(digest);
+    // The digests themselves are checked as they come in.
+    const Received received = Synthesize(server_.synthesis(), request);
+    ASSERT_TRUE(received.status.ok()) << received.status.error_message();
+    ASSERT_EQ(received.fault, "");
+    EXPECT_EQ(received.volumes, whole.volumes);
+    ASSERT_EQ(received.trailers.size(), 2u);
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(received.trailers[i].sha256(),
+                digest == v1::VOLUME_DIGEST_SHA256 ? whole.trailers[i].sha256() : "");
+    }
+  }
+  EXPECT_EQ(whole.trailers[0].sha256().size(), 32u);
+}
+
 TEST_F(StreamsTest, ChunksKeepToTheAskedSize) {
   v1::SynthesizeRequest request = PlainRequest(1);
   request.set_format(v1::VOLUME_FORMAT_FLOAT32);

@@ -66,9 +66,10 @@ std::string Take(const v1::SynthesizeResponse& response, Received& received, boo
   const v1::VolumeTrailer& trailer = response.trailer();
   open = false;
   received.trailers.push_back(trailer);
+  if (!trailer.has_crc32c() || trailer.crc32c() != Crc32c(volume)) return "a wrong CRC32C in all";
   Sha256 sha256;
   sha256.Update(volume);
-  if (sha256.Finish() != trailer.sha256()) return "a wrong SHA-256";
+  if (!trailer.sha256().empty() && sha256.Finish() != trailer.sha256()) return "a wrong SHA-256";
   return trailer.byte_count() == volume.size() ? "" : "a wrong byte count";
 }
 

@@ -1,6 +1,6 @@
 """Checks the messages of Synthesize streams and puts volumes together across broken ones. Knows no connection.
 
-The same rules as the C++ client's StreamAssembler: order, CRC32C of each chunk, byte count and SHA-256 of each
+The same rules as the C++ client's StreamAssembler: order, CRC32C of each chunk, byte count and digests of each
 volume; resume at the last whole slice with the version pinned; start a volume over when another model, build or
 device class answers.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synthvol._crc32c import crc32c
+from synthvol._crc32c import concat_crc32c, crc32c
 from synthvol._wire import Chunk
 from synthvol.errors import DamagedStreamError
 from synthvol.v1 import dicom_pb2, synthesis_pb2
@@ -38,6 +38,7 @@ class Assembler:
     def __init__(self, request: synthesis_pb2.SynthesizeRequest) -> None:
         self._request = request
         self._dicom = request.format == synthesis_pb2.VOLUME_FORMAT_DICOM
+        self._wants_sha256 = request.digest != synthesis_pb2.VOLUME_DIGEST_CRC32C
         self._volume = request.start_volume
         self._pinned_version = 0
         self._completed_bytes = 0
@@ -54,6 +55,7 @@ class Assembler:
         self._offset = 0
         self._stream_bytes = 0
         self._stream_hash = hashlib.sha256()
+        self._stream_crc32c = 0
         self._file: list[bytes] = []
         self._file_name = ""
         self._slice = 0
@@ -155,6 +157,7 @@ class Assembler:
         if (self._slice > len(self._files)) if self._dicom else (self._offset > self._held):
             raise DamagedStreamError("the stream skips slices that were asked for")
         self._stream_bytes, self._stream_hash, self._file = 0, hashlib.sha256(), []
+        self._stream_crc32c = 0
 
     def _on_chunk(self, chunk: Chunk) -> None:
         if not self._in_volume or chunk.volume_index != self._volume:
@@ -167,7 +170,10 @@ class Assembler:
             raise DamagedStreamError(f"a chunk at offset {chunk.offset}, expected {self._offset}")
         if crc32c(data) != chunk.crc32c:
             raise DamagedStreamError(f"CRC32C of the chunk at offset {chunk.offset} does not match")
-        self._stream_hash.update(data)
+        if self._wants_sha256:
+            self._stream_hash.update(data)
+        else:
+            self._stream_crc32c = concat_crc32c(self._stream_crc32c, chunk.crc32c, size)
         self._stream_bytes += size
         if self._dicom:
             self._take_file_part(chunk, data)
@@ -203,10 +209,10 @@ class Assembler:
         header = self._header
         files = 1 if self._enhanced else header.geometry.size[2]
         whole = len(self._files) == files if self._dicom else self._offset == header.total_bytes
-        if not whole or trailer.byte_count != self._stream_bytes or trailer.sha256 != self._stream_hash.digest():
+        if not whole or not self._matches(trailer):
             # Which byte is wrong is unknown, so none of the volume is kept.
             self._restart_volume()
-            raise DamagedStreamError(f"byte count or SHA-256 of volume {self._volume} does not match")
+            raise DamagedStreamError(f"byte count or digest of volume {self._volume} does not match")
         volume = self._finish(header, trailer)
         self._completed_bytes += self._held + self._dicom_bytes
         self._volume += 1
@@ -214,19 +220,26 @@ class Assembler:
         self._restart_volume()
         return volume
 
+    def _matches(self, trailer: synthesis_pb2.VolumeTrailer) -> bool:
+        if trailer.byte_count != self._stream_bytes:
+            return False
+        if self._wants_sha256:
+            return bool(trailer.sha256 == self._stream_hash.digest())
+        return trailer.HasField("crc32c") and trailer.crc32c == self._stream_crc32c
+
     def _finish(
         self, header: synthesis_pb2.VolumeHeader, trailer: synthesis_pb2.VolumeTrailer
     ) -> Volume | DicomSeries:
         seed = header.seed if header.HasField("seed") else None
-        digest = trailer.sha256.hex()
+        digest = trailer.sha256.hex() if self._wants_sha256 else ""
         if self._dicom:
-            if trailer.byte_count != self._dicom_bytes:
+            if self._wants_sha256 and trailer.byte_count != self._dicom_bytes:
                 whole = hashlib.sha256()
                 for _, content in self._files:
                     whole.update(content)
                 digest = whole.hexdigest()
             return DicomSeries(seed, tuple(self._files), header, digest)
-        if trailer.byte_count != header.total_bytes:
+        if self._wants_sha256 and trailer.byte_count != header.total_bytes:
             digest = hashlib.sha256(self._view).hexdigest()
         geometry = header.geometry
         spacing, origin = tuple(geometry.spacing_mm), tuple(geometry.origin_mm)

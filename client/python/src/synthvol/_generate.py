@@ -29,6 +29,7 @@ class Generates(Generic[Volumes, SeriesVolumes]):
         dtype: str = "int16",
         precision: str = "auto",
         priority: str = "normal",
+        digest: str = "sha256",
         class_label: int | None = None,
         latent: Sequence[float] | None = None,
         mix: tuple[int, int, float] | None = None,
@@ -39,13 +40,14 @@ class Generates(Generic[Volumes, SeriesVolumes]):
 
         `dtype` is "int16" (stored units, HU for CT) or "float32" ([-1, 1]). `class_label` is for models that have
         classes. `latent` gives explicit values, `mix` is (seed_a, seed_b, fraction); both with count 1. Leaving the
-        loop cancels the call. Raises SynthVolError, and ValueError for a bad argument.
+        loop cancels the call. `digest` is "sha256", or "crc32c" for less work at both ends: `sha256` of the volumes is
+        empty then. Raises SynthVolError, and ValueError for a bad argument.
         """
         if dtype not in ("int16", "float32"):
             raise ValueError(f"dtype {dtype!r}: expected int16 or float32")
         request = synthesize_request(
-            model, seed, count, format=dtype, precision=precision, priority=priority, class_label=class_label,
-            latent=latent, mix=mix, request_id=request_id,
+            model, seed, count, format=dtype, precision=precision, priority=priority, digest=digest,
+            class_label=class_label, latent=latent, mix=mix, request_id=request_id,
         )
         return cast(Volumes, self.synthesize(request, timeout=timeout))
 
@@ -57,6 +59,7 @@ class Generates(Generic[Volumes, SeriesVolumes]):
         *,
         precision: str = "auto",
         priority: str = "normal",
+        digest: str = "sha256",
         class_label: int | None = None,
         dicom: Mapping[str, Any] | None = None,
         timeout: float | None = None,
@@ -64,7 +67,7 @@ class Generates(Generic[Volumes, SeriesVolumes]):
     ) -> SeriesVolumes:
         """Yields volumes as DICOM series, as `generate` does; `dicom` is DicomOptions as a dictionary."""
         request = synthesize_request(
-            model, seed, count, format="dicom", precision=precision, priority=priority, class_label=class_label,
-            dicom=dicom, request_id=request_id,
+            model, seed, count, format="dicom", precision=precision, priority=priority, digest=digest,
+            class_label=class_label, dicom=dicom, request_id=request_id,
         )
         return cast(SeriesVolumes, self.synthesize(request, timeout=timeout))

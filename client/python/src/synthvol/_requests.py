@@ -25,6 +25,10 @@ _PRIORITIES = {
     "normal": synthesis_pb2.PRIORITY_NORMAL,
     "high": synthesis_pb2.PRIORITY_HIGH,
 }
+_DIGESTS = {
+    "sha256": synthesis_pb2.VOLUME_DIGEST_SHA256,
+    "crc32c": synthesis_pb2.VOLUME_DIGEST_CRC32C,
+}
 _SEEDS = 1 << 32
 
 
@@ -52,6 +56,7 @@ def synthesize_request(
     format: str,
     precision: str = "auto",
     priority: str = "normal",
+    digest: str = "sha256",
     class_label: int | None = None,
     latent: Sequence[float] | None = None,
     mix: tuple[int, int, float] | None = None,
@@ -69,6 +74,7 @@ def synthesize_request(
         format=_choice("format", format, _FORMATS),
         precision=_choice("precision", precision, _PRECISIONS),
         priority=_choice("priority", priority, _PRIORITIES),
+        digest=_choice("digest", digest, _DIGESTS),
         request_id=request_id,
     )
     if latent is not None and mix is not None:

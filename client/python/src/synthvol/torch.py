@@ -196,7 +196,8 @@ class SynthVolIterableDataset(torch.utils.data.IterableDataset[Item]):
             while stop < min(end, begin + self._volumes_per_request) and self._label(stop) == label:
                 stop += 1
             yield from client.generate(
-                model, begin, stop - begin, dtype=self._dtype, precision=self._precision, class_label=label
+                model, begin, stop - begin, dtype=self._dtype, precision=self._precision, class_label=label,
+                digest="crc32c",
             )
             begin = stop
 

@@ -28,7 +28,7 @@ class Volume:
     direction: npt.NDArray[np.float64]
     # The header as it came: model, digest, build, class label, window, precision.
     header: synthesis_pb2.VolumeHeader
-    # Hexadecimal, over the bytes of the volume.
+    # Hexadecimal, over the bytes of the volume; empty when the digest asked for is "crc32c".
     sha256: str
 
     @property
@@ -71,6 +71,7 @@ class DicomSeries:
     # Name and content of each file.
     files: tuple[tuple[str, bytes], ...]
     header: synthesis_pb2.VolumeHeader
+    # Hexadecimal, over all files; empty when the digest asked for is "crc32c".
     sha256: str
 
     def to_pydicom(self) -> list[Any]:
