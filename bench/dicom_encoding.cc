@@ -49,7 +49,7 @@ void EncodeSlices(benchmark::State& state, Storage storage, TransferSyntax synta
   EncodedSlice slice;
   int64_t index = 0;
   int64_t encoded_bytes = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     if (!(*encoder)->EncodeSlice(index, plane, &slice).ok()) state.SkipWithError("encoding failed");
     benchmark::DoNotOptimize(slice.bytes.data());
     encoded_bytes += static_cast<int64_t>(slice.bytes.size());

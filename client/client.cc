@@ -86,7 +86,7 @@ class Client::Impl {
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 
-absl::StatusOr<std::unique_ptr<Client>> Client::Create(ClientOptions options) {
+absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& options) {
   absl::StatusOr<std::unique_ptr<EndpointPool>> pool = EndpointPool::Create(options);
   if (!pool.ok()) return pool.status();
   return std::unique_ptr<Client>(

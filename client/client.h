@@ -75,7 +75,7 @@ class Client {
   // Makes a client; connects on the first call. INVALID_ARGUMENT for no or malformed endpoints,
   // half a key pair, a token over a plain-text connection to another machine's name is allowed but
   // unwise; NOT_FOUND and the like for files that cannot be read.
-  static absl::StatusOr<std::unique_ptr<Client>> Create(ClientOptions options);
+  static absl::StatusOr<std::unique_ptr<Client>> Create(const ClientOptions& options);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;

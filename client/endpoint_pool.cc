@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "base/atomic_file.h"
 #include "base/version.h"
+#include "client/channel_arguments.h"
 
 namespace synthvol::client {
 namespace {
@@ -76,6 +77,7 @@ absl::StatusOr<std::unique_ptr<EndpointPool>> EndpointPool::Create(const ClientO
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kLargestMessage);
   arguments.SetUserAgentPrefix(absl::StrCat(options.user_agent, "/", Version()));
+  SetStreamArguments(arguments);
   // The pool does the pausing; the channel's own should not outlast it.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);

@@ -222,7 +222,8 @@ absl::Status StreamAssembler::Deliver(const v1::VolumeChunk& chunk) {
   VolumeData data;
   data.volume_index = volume_;
   data.offset = begin;
-  data.data = std::string_view(chunk.data()).substr(begin - chunk.offset());
+  data.data = chunk.data();
+  data.data.remove_prefix(begin - chunk.offset());
   data.slice_index = dicom() ? next_.slice : static_cast<uint32_t>(begin / SliceBytes());
   data.file_name = file_name_;
   data.last_of_file = dicom() && chunk.last_of_file();

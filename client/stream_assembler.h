@@ -53,6 +53,8 @@ class StreamAssembler {
   struct Position {
     uint32_t slice = 0;
     uint64_t offset = 0;
+    // clang-tidy 14 takes <=> for a null pointer.
+    // NOLINTNEXTLINE(modernize-use-nullptr)
     friend auto operator<=>(const Position&, const Position&) = default;
   };
 

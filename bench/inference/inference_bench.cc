@@ -85,6 +85,7 @@ absl::StatusOr<Timing> RenderOnce(Synthesizer& model, const SynthesisInput& inpu
 double RenderBesideEachOther(Synthesizer& model, const SynthesisInput& input, int concurrency,
                              int repeats) {
   std::vector<std::thread> callers;
+  callers.reserve(static_cast<size_t>(concurrency));
   const double begin = Seconds();
   for (int i = 0; i < concurrency; ++i) {
     callers.emplace_back([&] {
@@ -105,7 +106,7 @@ double Throughput(Synthesizer& model, const SynthesisInput& input, const Argumen
 
 absl::Status WriteUnit(Synthesizer& model, const SynthesisInput& input, const std::string& path) {
   std::ofstream file(path, std::ios::binary);
-  const absl::Status status = model.Synthesize(input, OutputKind::kUnit, [&](const Slab& slab) {
+  absl::Status status = model.Synthesize(input, OutputKind::kUnit, [&](const Slab& slab) {
     file.write(reinterpret_cast<const char*>(slab.unit.data()),
                static_cast<std::streamsize>(slab.unit.size() * sizeof(float)));
     return absl::OkStatus();

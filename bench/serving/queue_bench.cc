@@ -73,13 +73,14 @@ class Held {
 // One request comes and is cancelled while `range(0)` others wait.
 void SubmitAndCancel(benchmark::State& state) {
   Held held(state.range(0));
-  for (auto _ : state) held.scheduler().End(held.Submit(nullptr), absl::CancelledError("bench"));
+  for ([[maybe_unused]] auto _ : state)
+    held.scheduler().End(held.Submit(nullptr), absl::CancelledError("bench"));
 }
 BENCHMARK(SubmitAndCancel)->RangeMultiplier(10)->Range(10, 100000);
 
 // The whole queue runs empty, with tasks that do nothing; time a task.
 void TakeAll(benchmark::State& state) {
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     state.PauseTiming();
     auto held = std::make_unique<Held>(state.range(0));
     state.ResumeTiming();

@@ -4,7 +4,9 @@
 //                                         allocator as synthvol-server sets it
 //   stream_throughput serve naive CHECKS  the loop that one writes first: the synchronous API, one
 //                                         message object a chunk, 1 MiB each
-//   stream_throughput read PORT SECONDS [FRAME_BYTES]
+//   stream_throughput read own PORT SECONDS    generated code on a channel of the C++ client's, the
+//                                              allocator as the programs here set it
+//   stream_throughput read naive PORT SECONDS  generated code on a default channel
 //
 // CHECKS: none (naive only), crc32c of each chunk and volume, or sha256 of each volume as well.
 // `serve` prints its port and serves until its input ends. `read` prints JSON: bytes, seconds and
@@ -26,6 +28,7 @@
 #include "absl/time/time.h"
 #include "base/allocator.h"
 #include "base/checksum.h"
+#include "client/channel_arguments.h"
 #include "server/rpc/chunk_message.h"
 #include "server/rpc/stream_writer.h"
 #include "server/rpc/volume_sender.h"
@@ -140,10 +143,13 @@ int Serve(grpc::Service& service) {
   return 0;
 }
 
-// Reads one stream for `time`, as a client of generated code does.
-int Read(const std::string& port, absl::Duration time, int frame_bytes) {
+// Reads one stream for `time`.
+int Read(bool own, const std::string& port, absl::Duration time) {
   grpc::ChannelArguments arguments;
-  if (frame_bytes > 0) arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, frame_bytes);
+  if (own) {
+    KeepFreedMemory();
+    client::SetStreamArguments(arguments);
+  }
   const auto channel =
       grpc::CreateCustomChannel("127.0.0.1:" + port, grpc::InsecureChannelCredentials(), arguments);
   const auto stub = v1::SynthesisService::NewStub(channel);
@@ -182,14 +188,13 @@ int Main(const std::vector<std::string>& arguments) {
     NaiveService naive(checks);
     return Serve(naive);
   }
-  if (arguments.size() >= 3 && arguments[0] == "read") {
-    const double seconds = std::atof(arguments[2].c_str());
-    const int frame_bytes = arguments.size() == 4 ? std::atoi(arguments[3].c_str()) : 0;
-    return Read(arguments[1], absl::Seconds(seconds), frame_bytes);
+  if (arguments.size() == 4 && arguments[0] == "read") {
+    const double seconds = std::atof(arguments[3].c_str());
+    return Read(arguments[1] == "own", arguments[2], absl::Seconds(seconds));
   }
-  std::fprintf(
-      stderr,
-      "stream_throughput: expected serve own|naive none|crc32c|sha256, or read PORT SECONDS\n");
+  std::fprintf(stderr,
+               "stream_throughput: expected serve own|naive none|crc32c|sha256, or read own|naive "
+               "PORT SECONDS\n");
   return 2;
 }
 

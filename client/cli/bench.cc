@@ -109,6 +109,7 @@ Command AddBenchCommand(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("bench", "Put load on a server and measure it (volumes are thrown away)");
   flags->request.AddTo(*command);
+  flags->request.AddDigestTo(*command);
   command->add_option("--format", flags->format, "What to ask for")
       ->check(CLI::IsMember({"int16", "float32", "dicom"}))
       ->type_name("WORD");

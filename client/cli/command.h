@@ -35,8 +35,10 @@ absl::StatusOr<v1::ModelSelector> ParseModel(const std::string& text);
 // What to ask of a model: the flags that `generate`, `push` and `bench` share.
 class RequestFlags {
  public:
-  // Adds --model, --seed, --count, --class-label, --precision, --priority, --digest.
+  // Adds --model, --seed, --count, --class-label, --precision, --priority.
   void AddTo(CLI::App& command);
+  // Adds --digest, for commands that keep volumes or measure how they come.
+  void AddDigestTo(CLI::App& command);
   // Returns the request, without a format. INVALID_ARGUMENT names the flag.
   absl::StatusOr<v1::SynthesizeRequest> Request() const;
 

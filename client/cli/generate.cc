@@ -43,6 +43,7 @@ struct GenerateFlags {
 
 void AddFlags(CLI::App& command, GenerateFlags& flags) {
   flags.request.AddTo(command);
+  flags.request.AddDigestTo(command);
   command.add_option("--format", flags.output.format, "What to write")
       ->required()
       ->check(CLI::IsMember({"dicom", "nifti", "npy", "raw", "png"}))
@@ -141,8 +142,8 @@ absl::Status CheckRoom(const std::string& output, const std::string& format, uin
   const double needed = 2.0 * std::pow(model.size(), 3) * static_cast<double>(volumes);
   if (error || needed <= static_cast<double>(space.available)) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      absl::StrFormat("--output %s: %d volumes need %.1f GB, %.1f GB are free there", output,
-                      volumes, needed / 1e9, static_cast<double>(space.available) / 1e9));
+      absl::StrFormat("--output %s: %d volumes need %.1f MB, %.1f MB are free there", output,
+                      volumes, needed / 1e6, static_cast<double>(space.available) / 1e6));
 }
 
 absl::Status RunGenerate(GenerateFlags& flags) {

@@ -8,7 +8,7 @@
 namespace synthvol::client {
 namespace {
 
-constexpr long kPollNanoseconds = 100'000'000;
+constexpr int kPollNanoseconds = 100'000'000;
 // What a shell reports for a process that SIGINT ended.
 constexpr int kExitInterrupted = 130;
 

@@ -129,6 +129,7 @@ LoadReport RunLoad(Client& client, const v1::SynthesizeRequest& request, const L
     }
   };
   std::vector<std::thread> workers;
+  workers.reserve(static_cast<size_t>(options.concurrency));
   for (int i = 0; i < options.concurrency; ++i) workers.emplace_back(work);
   for (std::thread& worker : workers) worker.join();
   report.seconds = absl::ToDoubleSeconds(absl::Now() - schedule.begin());

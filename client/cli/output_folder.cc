@@ -255,7 +255,7 @@ absl::Status OutputFolder::Record(const json& volume) {
   const off_t begin = lseek(journal_fd_, 0, SEEK_CUR);
   if (write(journal_fd_, line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
       fdatasync(journal_fd_) != 0) {
-    const absl::Status status = SystemError(JournalPath(), "cannot write");
+    absl::Status status = SystemError(JournalPath(), "cannot write");
     // Half a line in the middle would swallow the next one.
     if (ftruncate(journal_fd_, begin) == 0) lseek(journal_fd_, begin, SEEK_SET);
     return status;

@@ -125,7 +125,7 @@ absl::StatusOr<std::unique_ptr<Destination>> MakeDestination(PushFlags& flags) {
 
 // Explains a failure and says which volume is the next.
 absl::Status GoesOnFrom(uint64_t volume, const absl::Status& status) {
-  const absl::Status explained = Explain(status);
+  absl::Status explained = Explain(status);
   // A request that is wrong at one volume is wrong at all of them.
   if (absl::IsNotFound(status) || absl::IsInvalidArgument(status)) return explained;
   return absl::Status(explained.code(), absl::StrCat(explained.message(), "; --start-volume ",
@@ -146,6 +146,9 @@ absl::StatusOr<PushTotals> PushFromHere(PushFlags& flags, Client& client,
                                         request.start_volume() * files);
   }
   request.set_format(v1::VOLUME_FORMAT_DICOM);
+  // Files go on one by one, before a digest of their volume could be there; the CRC32C of each
+  // chunk guards them.
+  request.set_digest(v1::VOLUME_DIGEST_CRC32C);
   PushTotals totals;
   PushSink sink(**destination, totals, bar.get());
   const absl::Status status = client.Synthesize(request, sink, call);

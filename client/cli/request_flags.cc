@@ -23,6 +23,7 @@ absl::Status SetAttribute(const std::string& text, v1::DicomAttributes& attribut
       equals == std::string::npos ? nullptr : descriptor->FindFieldByName(text.substr(0, equals));
   if (field == nullptr) {
     std::vector<std::string> names;
+    names.reserve(static_cast<size_t>(descriptor->field_count()));
     for (int i = 0; i < descriptor->field_count(); ++i)
       names.push_back(descriptor->field(i)->name());
     return absl::InvalidArgumentError(absl::StrCat("--dicom-attribute ", text,
@@ -88,6 +89,9 @@ void RequestFlags::AddTo(CLI::App& command) {
   command.add_option("--priority", priority_, "Place in the server's queue")
       ->check(CLI::IsMember({"low", "normal", "high"}))
       ->type_name("WORD");
+}
+
+void RequestFlags::AddDigestTo(CLI::App& command) {
   command.add_option("--digest", digest_, "Checksum of whole volumes; crc32c is quicker")
       ->check(CLI::IsMember({"sha256", "crc32c"}))
       ->type_name("WORD");

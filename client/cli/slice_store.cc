@@ -219,7 +219,7 @@ absl::Status SliceStore::Sync() {
   if (folder < 0) return SystemError(files_path(), "cannot open");
   // One call for hundreds of small files.
   const bool fine = syncfs(folder) == 0;
-  const absl::Status status = fine ? absl::OkStatus() : SystemError(files_path(), "cannot sync");
+  absl::Status status = fine ? absl::OkStatus() : SystemError(files_path(), "cannot sync");
   close(folder);
   return status;
 }

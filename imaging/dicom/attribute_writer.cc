@@ -10,7 +10,7 @@ namespace synthvol::imaging::dicom {
 
 void AttributeWriter::Keep(const DcmTag& tag, const OFCondition& condition) {
   if (condition.good() || !failure_.empty()) return;
-  failure_ = absl::StrCat("attribute ", tag.toString().c_str(), ": ", condition.text());
+  failure_ = absl::StrCat("attribute ", tag.toString(), ": ", condition.text());
 }
 
 void AttributeWriter::Text(const DcmTag& tag, const std::string& value) {

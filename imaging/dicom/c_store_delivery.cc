@@ -17,7 +17,7 @@ namespace {
 
 // A queue in front of workers, each with an association of its own. An instance stays with its
 // worker until it is acknowledged, so a broken association loses nothing.
-class CStoreDelivery : public Delivery {
+class CStoreDelivery final : public Delivery {
  public:
   CStoreDelivery(DestinationConfig config, ProgressCallback progress)
       : config_(std::move(config)), tracker_(std::move(progress)) {}

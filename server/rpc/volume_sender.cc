@@ -51,7 +51,7 @@ class DicomSender final : public VolumeSender {
     const size_t voxels = slab.stored.size() / slab.slice_count;
     for (int64_t i = 0; i < slab.slice_count; ++i) {
       const int64_t slice = slab.first_slice + i;
-      const absl::Status encoded =
+      absl::Status encoded =
           encoder_->EncodeSlice(slice, slab.stored.subspan(i * voxels, voxels), &encoded_);
       if (!encoded.ok()) return encoded;
       if (encoded_.first_of_instance) offset_ = 0;
