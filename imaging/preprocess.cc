@@ -149,8 +149,9 @@ ResizeWeights::ResizeWeights(int64_t input, int64_t output) {
   begin_.push_back(0);
   for (int64_t i = 0; i < output; ++i) {
     const double centre = scale * (static_cast<double>(i) + 0.5);
-    const int64_t first = std::max<int64_t>(0, static_cast<int64_t>(centre - support + 0.5));
-    const int64_t last = std::min(input, static_cast<int64_t>(centre + support + 0.5));
+    const int64_t first =
+        std::max<int64_t>(0, static_cast<int64_t>(std::floor(centre - support + 0.5)));
+    const int64_t last = std::min(input, static_cast<int64_t>(std::floor(centre + support + 0.5)));
     std::vector<double> triangle;
     double sum = 0.0;
     for (int64_t j = first; j < last; ++j) {

@@ -160,7 +160,7 @@ absl::StatusOr<Report> TakeReport(T_ASC_Association* association,
   Report report;
   OFString uid;
   dataset->findAndGetOFString(DCM_TransactionUID, uid);
-  report.ours = transaction == uid.c_str();
+  report.ours = transaction == uid;
   DcmSequenceOfItems* committed = nullptr;
   dataset->findAndGetSequence(DCM_ReferencedSOPSequence, committed);
   report.all_committed = request.EventTypeID == kAllCommitted && committed != nullptr &&

@@ -148,7 +148,9 @@ absl::Status ProgressLog::LoadLog(const PrepareSettings& settings) {
   while (std::getline(file, line)) {
     absl::StatusOr<DatasetItem> item = ParseDatasetItem(line, dir_ + kLogName);
     // The last line may be cut where the run was stopped; its volume is simply prepared again.
-    if (item.ok()) done_[item->source] = *std::move(item);
+    if (!item.ok()) continue;
+    const std::string source = item->source;
+    done_[source] = *std::move(item);
   }
   return absl::OkStatus();
 }

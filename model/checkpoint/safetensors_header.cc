@@ -112,6 +112,7 @@ absl::Status ReadMetadata(const json& value, const std::string& where,
 absl::Status CheckCoverage(const std::map<std::string, SafetensorsFile::Entry>& tensors,
                            std::string_view data, const std::string& where) {
   std::vector<std::pair<std::string_view, std::string_view>> spans;
+  spans.reserve(tensors.size());
   for (const auto& [name, entry] : tensors) spans.emplace_back(entry.bytes, name);
   std::sort(spans.begin(), spans.end(), [](const auto& a, const auto& b) {
     return a.first.data() != b.first.data() ? a.first.data() < b.first.data()

@@ -52,6 +52,7 @@ std::vector<IntensityRegion> DefaultRegions(const std::string& modality,
             {"bone", 200, kInfinity}};
   }
   std::vector<IntensityRegion> regions;
+  regions.reserve(4);
   const double quarter = (window.high - window.low) / 4;
   for (int i = 0; i < 4; ++i) {
     regions.push_back({absl::StrCat("quarter_", i + 1),

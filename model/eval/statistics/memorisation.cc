@@ -20,6 +20,7 @@ double RmsDifference(absl::Span<const double> a, absl::Span<const double> b) {
 
 std::vector<double> Distances(const std::vector<Neighbour>& neighbours) {
   std::vector<double> distances;
+  distances.reserve(neighbours.size());
   for (const Neighbour& neighbour : neighbours) distances.push_back(neighbour.distance);
   return distances;
 }
@@ -28,6 +29,7 @@ std::vector<double> Distances(const std::vector<Neighbour>& neighbours) {
 // approximation with correction for ties and continuity (Mann and Whitney 1947).
 double MannWhitneySmaller(const std::vector<double>& a, const std::vector<double>& b) {
   std::vector<std::pair<double, bool>> pooled;
+  pooled.reserve(a.size() + b.size());
   for (const double value : a) pooled.emplace_back(value, true);
   for (const double value : b) pooled.emplace_back(value, false);
   std::sort(pooled.begin(), pooled.end());
