@@ -63,13 +63,16 @@ struct SynthesisInput {
   std::function<absl::Status()> interrupted;
 };
 
-// A run of finished slices, in order; valid during the callback only.
+// A run of finished slices, in order; valid during the callback, and longer where it is kept.
 struct Slab {
   int64_t first_slice = 0;
   int64_t slice_count = 0;
   // The one that was asked for is filled: [slice_count, size, size].
   absl::Span<const int16_t> stored;
   absl::Span<const float> unit;
+  // Returns what keeps the voxels until it is let go of, by any thread and at any time; call it
+  // during the callback. Empty where slabs cannot be kept.
+  std::function<std::shared_ptr<const void>()> keep;
 };
 
 // Takes a slab. A status other than OK ends the synthesis within that slab and is returned from

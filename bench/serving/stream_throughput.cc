@@ -98,12 +98,14 @@ class OwnService final
 
  private:
   void Produce(StreamWriter& writer) {
+    const std::shared_ptr<const void> kept(&Volume(), [](const void*) {});
     std::atomic<bool> gone = false;
     writer.SetOnGone([&gone](const absl::Status&) { gone = true; });
     while (!gone) {
       ChunkSender sender({writer, *pool_, hashing_},
                          {.chunk_bytes = kChunkBytes, .sha256 = checks_ == Checks::kSha256});
-      sender.Send(Volume(), 0, {});
+      // As a slab of the CPU's engine, which nobody writes while a stream keeps it.
+      sender.Send(Volume(), 0, {}, kept);
       v1::VolumeTrailer trailer;
       sender.FillTrailer(trailer);
       // As SynthesisTask: the next volume is made when the buffer has room for it.

@@ -17,6 +17,8 @@ namespace {
 
 // Rows of fc1 a piece.
 constexpr int64_t kLinearRows = 512;
+// Unused slabs of an output kind that are kept for the next.
+constexpr int64_t kKeptSlabBytes = 32 << 20;
 
 // Cores that this process may use.
 int AvailableCores() {
@@ -134,11 +136,6 @@ class CpuSynthesizer::Synthesis {
     call.in = last.out;
     call.normalisation = normalisation;
     call.scale = ScaleOf(owner_.config_.window);
-    if (kind_ == OutputKind::kUnit) {
-      call.unit = workspace_.slab.data();
-    } else {
-      call.stored = reinterpret_cast<int16_t*>(workspace_.slab.data());
-    }
     // The first slab that holds a wanted slice; slabs lie at the same planes for every request.
     const int64_t start = input_.start_slice / (2 * slab_planes) * slab_planes;
     int64_t rendered = std::max<int64_t>(0, start - 1) / block_planes;
@@ -149,6 +146,7 @@ class CpuSynthesizer::Synthesis {
         RunBlocks(last, rendered, needed, parallel_);
         rendered = needed;
       }
+      if (auto status = PrepareSlab(call); !status.ok()) return status;
       RunLastLayer(call, z, end, parallel_);
       if (!stopped_.ok()) return stopped_;
       if (auto status = Deliver(2 * z, 2 * end, size); !status.ok()) return status;
@@ -156,18 +154,42 @@ class CpuSynthesizer::Synthesis {
     return absl::OkStatus();
   }
 
+  std::shared_ptr<Buffer>& OwnSlab() { return workspace_.slabs[static_cast<size_t>(kind_)]; }
+
+  // Takes another slab when the last one was kept.
+  absl::Status PrepareSlab(LastLayerCall& call) {
+    if (OwnSlab() == nullptr) {
+      auto taken = owner_.slab_pools_[static_cast<size_t>(kind_)]->Take();
+      if (!taken.ok()) return taken.status();
+      OwnSlab() = *std::move(taken);
+    }
+    if (kind_ == OutputKind::kUnit) {
+      call.unit = OwnSlab()->data();
+    } else {
+      call.stored = reinterpret_cast<int16_t*>(OwnSlab()->data());
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status Deliver(int64_t first, int64_t end, int64_t size) {
+    bool kept = false;
     Slab slab;
     slab.first_slice = std::max(first, input_.start_slice);
     slab.slice_count = end - slab.first_slice;
     const auto skip = static_cast<size_t>((slab.first_slice - first) * size * size);
     const auto count = static_cast<size_t>(slab.slice_count * size * size);
     if (kind_ == OutputKind::kUnit) {
-      slab.unit = {workspace_.slab.data() + skip, count};
+      slab.unit = {OwnSlab()->data() + skip, count};
     } else {
-      slab.stored = {reinterpret_cast<const int16_t*>(workspace_.slab.data()) + skip, count};
+      slab.stored = {reinterpret_cast<const int16_t*>(OwnSlab()->data()) + skip, count};
     }
-    return callback_(slab);
+    slab.keep = [this, &kept]() -> std::shared_ptr<const void> {
+      kept = true;
+      return OwnSlab();
+    };
+    absl::Status status = callback_(slab);
+    if (kept) OwnSlab().reset();
+    return status;
   }
 
   // Runs pieces on the pool. The caller's own pieces ask whether to go on; once the answer is no,
@@ -220,6 +242,9 @@ absl::StatusOr<std::unique_ptr<CpuSynthesizer>> CpuSynthesizer::Create(
   if (!weights.ok()) return weights.status();
   made->weights_ = *std::move(weights);
   made->layout_ = MakeLayout(made->weights_, options.mode);
+  for (size_t kind = 0; kind < made->slab_pools_.size(); ++kind) {
+    made->slab_pools_[kind] = SlabPool::Create(made->layout_.slabs[kind], kKeptSlabBytes);
+  }
   const int threads = options.threads > 0 ? options.threads : AvailableCores();
   auto pool = ThreadPool::Create(threads, made->layout_.scratch);
   if (!pool.ok()) return pool.status();
@@ -248,7 +273,7 @@ absl::StatusOr<std::unique_ptr<Workspace>> CpuSynthesizer::TakeWorkspace() {
       return workspace;
     }
   }
-  return Workspace::Allocate(layout_);
+  return Workspace::Allocate(layout_, slab_pools_);
 }
 
 void CpuSynthesizer::ReturnWorkspace(std::unique_ptr<Workspace> workspace) {

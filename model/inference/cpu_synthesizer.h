@@ -55,6 +55,7 @@ class CpuSynthesizer : public Synthesizer {
   PackedGenerator weights_;           // constant after Create
   std::unique_ptr<ThreadPool> pool_;  // self-synchronised
   WorkspaceLayout layout_;            // constant after Create
+  SlabPools slab_pools_;              // self-synchronised; outlived by slabs that are kept
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;  // guarded by mutex_

@@ -26,7 +26,7 @@ int64_t WindowPlanes(const ConvolutionPlan& last) {
 int64_t WorkspaceLayout::Bytes() const {
   int64_t bytes = 4 * Buffer::BytesFor(normalisation);
   for (const int64_t floats :
-       {activations[0], activations[1], latent, shared, block_sums, slab, scratch}) {
+       {activations[0], activations[1], latent, shared, block_sums, slabs[0], slabs[1], scratch}) {
     bytes += Buffer::BytesFor(floats);
   }
   return bytes;
@@ -57,11 +57,14 @@ WorkspaceLayout MakeLayout(const PackedGenerator& weights, RenderMode mode) {
   }
   layout.scratch =
       std::max(layout.scratch, LastLayerScratchFloats(plan.last_in_size, weights.last.in_channels));
-  layout.slab = 2 * kSlabPlanes * plan.size * plan.size;
+  const int64_t voxels = 2 * kSlabPlanes * plan.size * plan.size;
+  layout.slabs[static_cast<size_t>(OutputKind::kStored)] = voxels / 2;
+  layout.slabs[static_cast<size_t>(OutputKind::kUnit)] = voxels;
   return layout;
 }
 
-absl::StatusOr<std::unique_ptr<Workspace>> Workspace::Allocate(const WorkspaceLayout& layout) {
+absl::StatusOr<std::unique_ptr<Workspace>> Workspace::Allocate(const WorkspaceLayout& layout,
+                                                               const SlabPools& pools) {
   auto workspace = std::make_unique<Workspace>();
   const std::pair<Buffer*, int64_t> parts[] = {{&workspace->activations[0], layout.activations[0]},
                                                {&workspace->activations[1], layout.activations[1]},
@@ -72,12 +75,16 @@ absl::StatusOr<std::unique_ptr<Workspace>> Workspace::Allocate(const WorkspaceLa
                                                {&workspace->scale[1], layout.normalisation},
                                                {&workspace->shift[0], layout.normalisation},
                                                {&workspace->shift[1], layout.normalisation},
-                                               {&workspace->slab, layout.slab},
                                                {&workspace->scratch, layout.scratch}};
   for (const auto& [buffer, floats] : parts) {
     auto allocated = Buffer::Allocate(floats);
     if (!allocated.ok()) return allocated.status();
     *buffer = *std::move(allocated);
+  }
+  for (size_t kind = 0; kind < pools.size(); ++kind) {
+    auto slab = pools[kind]->Take();
+    if (!slab.ok()) return slab.status();
+    workspace->slabs[kind] = *std::move(slab);
   }
   return workspace;
 }

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "model/inference/buffer.h"
 #include "model/inference/packed_weights.h"
+#include "model/inference/slab_pool.h"
 #include "model/synthesizer.h"
 
 namespace synthvol::model {
@@ -27,7 +28,8 @@ struct WorkspaceLayout {
   int64_t block_sums = 0;
   // Scale and shift of the widest layer.
   int64_t normalisation = 0;
-  int64_t slab = 0;
+  // A slab of each OutputKind: int16 takes half of the place of float.
+  std::array<int64_t, 2> slabs{0, 0};
   // Of one thread.
   int64_t scratch = 0;
 
@@ -37,6 +39,9 @@ struct WorkspaceLayout {
 
 WorkspaceLayout MakeLayout(const PackedGenerator& weights, RenderMode mode);
 
+// Of each OutputKind.
+using SlabPools = std::array<std::shared_ptr<SlabPool>, 2>;
+
 struct Workspace {
   std::array<Buffer, 2> activations;
   Buffer latent;
@@ -45,11 +50,13 @@ struct Workspace {
   // GroupNorm's factors of two layers in turn.
   std::array<Buffer, 2> scale;
   std::array<Buffer, 2> shift;
-  Buffer slab;
+  // Of each OutputKind; null when somebody kept the last one.
+  std::array<std::shared_ptr<Buffer>, 2> slabs;
   Buffer scratch;
 
-  // RESOURCE_EXHAUSTED for memory.
-  static absl::StatusOr<std::unique_ptr<Workspace>> Allocate(const WorkspaceLayout& layout);
+  // RESOURCE_EXHAUSTED for memory. The pools have the layout's slabs.
+  static absl::StatusOr<std::unique_ptr<Workspace>> Allocate(const WorkspaceLayout& layout,
+                                                             const SlabPools& pools);
 };
 
 }  // namespace synthvol::model

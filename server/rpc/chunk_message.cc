@@ -18,6 +18,7 @@ using Chunk = v1::VolumeChunk;
 
 // Generous bound of the two tags and lengths and all fields but file name and data.
 constexpr size_t kMaxFieldBytes = 64;
+constexpr size_t kMaxFileNameBytes = 256;
 
 // A block that is out as a slice.
 struct Lent {
@@ -29,6 +30,11 @@ struct Lent {
 void GiveBack(void* lent) {
   const std::unique_ptr<Lent> owned(static_cast<Lent*>(lent));
   owned->pool->Give(std::move(owned->block), owned->bytes);
+}
+
+void LetGo(void* holder) {
+  const std::unique_ptr<std::shared_ptr<const void>> owned(
+      static_cast<std::shared_ptr<const void>*>(holder));
 }
 
 // Writes the fields of VolumeChunk before `data`, and the tag and length of `data`; returns the
@@ -49,6 +55,26 @@ uint8_t* WriteFields(const ChunkFields& fields, uint32_t crc32c, size_t data_byt
   out = WireFormatLite::WriteTagToArray(Chunk::kDataFieldNumber,
                                         WireFormatLite::WIRETYPE_LENGTH_DELIMITED, out);
   return CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(data_bytes), out);
+}
+
+// The bytes of a message before its data.
+struct Preamble {
+  uint8_t bytes[2 * kMaxFieldBytes + kMaxFileNameBytes];
+  size_t size = 0;
+};
+
+Preamble MakePreamble(const ChunkFields& fields, uint32_t crc32c, size_t data_bytes) {
+  uint8_t inner[kMaxFieldBytes + kMaxFileNameBytes];
+  const size_t inner_bytes = WriteFields(fields, crc32c, data_bytes, inner) - inner;
+  Preamble preamble;
+  uint8_t* end =
+      WireFormatLite::WriteTagToArray(v1::SynthesizeResponse::kChunkFieldNumber,
+                                      WireFormatLite::WIRETYPE_LENGTH_DELIMITED, preamble.bytes);
+  end =
+      CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(inner_bytes + data_bytes), end);
+  std::memcpy(end, inner, inner_bytes);
+  preamble.size = end + inner_bytes - preamble.bytes;
+  return preamble;
 }
 
 }  // namespace
@@ -73,26 +99,35 @@ void BlockPool::Give(std::unique_ptr<char[]> block, size_t bytes) {
   if (kept_.size() < max_kept_) kept_.push_back(std::move(block));
 }
 
-ChunkMessage MakeChunkMessage(const ChunkFields& fields, std::string_view data, BlockPool& pool) {
-  uint8_t inner[kMaxFieldBytes + 256];
-  // As long with any CRC32C: written again once that is known.
-  const size_t inner_bytes = WriteFields(fields, 0, data.size(), inner) - inner;
-  uint8_t outer[kMaxFieldBytes];
-  uint8_t* outer_end = WireFormatLite::WriteTagToArray(
-      v1::SynthesizeResponse::kChunkFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, outer);
-  outer_end = CodedOutputStream::WriteVarint32ToArray(
-      static_cast<uint32_t>(inner_bytes + data.size()), outer_end);
-  const size_t outer_bytes = outer_end - outer;
-
-  const size_t bytes = outer_bytes + inner_bytes + data.size();
+ChunkMessage CopyToChunkMessage(const ChunkFields& fields, std::string_view data, BlockPool& pool) {
+  // As long with any CRC32C: made again once that is known.
+  const size_t begin = MakePreamble(fields, 0, data.size()).size;
+  const size_t bytes = begin + data.size();
   auto lent = std::make_unique<Lent>(Lent{pool.shared_from_this(), pool.Take(bytes), bytes});
   char* const block = lent->block.get();
-  const uint32_t crc32c = CopyWithCrc32c(data, block + outer_bytes + inner_bytes);
-  WriteFields(fields, crc32c, data.size(), inner);
-  std::memcpy(block, outer, outer_bytes);
-  std::memcpy(block + outer_bytes, inner, inner_bytes);
+  ChunkMessage message;
+  message.data_begin = begin;
+  message.crc32c = CopyWithCrc32c(data, block + begin);
+  const Preamble preamble = MakePreamble(fields, message.crc32c, data.size());
+  std::memcpy(block, preamble.bytes, begin);
   // gRPC gives the block back through GiveBack, from any thread.
-  return {grpc::Slice(block, bytes, &GiveBack, lent.release()), outer_bytes + inner_bytes, crc32c};
+  message.slice = grpc::Slice(block, bytes, &GiveBack, lent.release());
+  message.bytes = grpc::ByteBuffer(&message.slice, 1);
+  return message;
+}
+
+ChunkMessage ReferToChunkMessage(const ChunkFields& fields, std::string_view data,
+                                 std::shared_ptr<const void> kept) {
+  ChunkMessage message;
+  message.crc32c = Crc32c(data);
+  const Preamble preamble = MakePreamble(fields, message.crc32c, data.size());
+  auto holder = std::make_unique<std::shared_ptr<const void>>(std::move(kept));
+  // gRPC only reads what it sends.
+  message.slice =
+      grpc::Slice(const_cast<char*>(data.data()), data.size(), &LetGo, holder.release());
+  const grpc::Slice slices[] = {grpc::Slice(preamble.bytes, preamble.size), message.slice};
+  message.bytes = grpc::ByteBuffer(slices, 2);
+  return message;
 }
 
 grpc::ByteBuffer MakeMessage(const google::protobuf::MessageLite& message) {

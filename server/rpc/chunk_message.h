@@ -1,6 +1,6 @@
-// Chunks as gRPC messages without protobuf's copies: a chunk's payload is copied once, from the
-// generator's workspace into a pooled block, behind a hand-written wire header of VolumeChunk; gRPC
-// sends that block as it is and gives it back when the transport is done with it.
+// Chunks as gRPC messages without protobuf's copies, behind a hand-written wire header of
+// VolumeChunk. Data that somebody keeps are sent from where they are; others are copied once, into
+// a pooled block. gRPC lets go of either when the transport is done with it.
 #ifndef SYNTHVOL_SERVER_RPC_CHUNK_MESSAGE_H_
 #define SYNTHVOL_SERVER_RPC_CHUNK_MESSAGE_H_
 
@@ -51,8 +51,10 @@ struct ChunkFields {
   bool last_of_file = false;
 };
 
-// A message's bytes; those of VolumeChunk.data are the last of them.
+// A message, and where in it VolumeChunk.data are.
 struct ChunkMessage {
+  grpc::ByteBuffer bytes;
+  // Holds the data, from `data_begin` to its end.
   grpc::Slice slice;
   size_t data_begin = 0;
   // Of the data.
@@ -60,7 +62,11 @@ struct ChunkMessage {
 };
 
 // Returns SynthesizeResponse{chunk} with a copy of `data`.
-ChunkMessage MakeChunkMessage(const ChunkFields& fields, std::string_view data, BlockPool& pool);
+ChunkMessage CopyToChunkMessage(const ChunkFields& fields, std::string_view data, BlockPool& pool);
+
+// Returns SynthesizeResponse{chunk} that refers to `data`, which `kept` keeps.
+ChunkMessage ReferToChunkMessage(const ChunkFields& fields, std::string_view data,
+                                 std::shared_ptr<const void> kept);
 
 // Returns any message in its own wire form.
 grpc::ByteBuffer MakeMessage(const google::protobuf::MessageLite& message);

@@ -22,6 +22,7 @@ class RawSender final : public VolumeSender {
                                    slab.stored.size() * sizeof(int16_t))
                 : std::string_view(reinterpret_cast<const char*>(slab.unit.data()),
                                    slab.unit.size() * sizeof(float));
+    const std::shared_ptr<const void> kept = slab.keep ? slab.keep() : nullptr;
     const size_t slice_bytes = bytes.size() / slab.slice_count;
     // Whole slices where one fits into a chunk.
     const int64_t step = std::max<int64_t>(1, chunks_.options().chunk_bytes / slice_bytes);
@@ -30,7 +31,7 @@ class RawSender final : public VolumeSender {
       ChunkFields fields;
       fields.slice_index = static_cast<uint32_t>(slab.first_slice + slice);
       chunks_.Send(bytes.substr(slice * slice_bytes, count * slice_bytes),
-                   (slab.first_slice + slice) * slice_bytes, fields);
+                   (slab.first_slice + slice) * slice_bytes, fields, kept);
     }
     return absl::OkStatus();
   }
@@ -89,7 +90,8 @@ ChunkSender::ChunkSender(const StreamTarget& target, const ChunkOptions& options
   if (options.sha256) sha256_.emplace(target.hashing);
 }
 
-void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields& fields) {
+void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields& fields,
+                       const std::shared_ptr<const void>& kept) {
   for (size_t begin = 0; begin < data.size(); begin += options_.chunk_bytes) {
     const std::string_view piece = data.substr(begin, options_.chunk_bytes);
     const bool last = begin + piece.size() == data.size();
@@ -99,10 +101,11 @@ void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields
     piece_fields.last_of_file = fields.last_of_file && last;
     if (begin > 0) piece_fields.file_name = {};
     byte_count_ += piece.size();
-    const ChunkMessage message = MakeChunkMessage(piece_fields, piece, target_.pool);
+    ChunkMessage message = kept == nullptr ? CopyToChunkMessage(piece_fields, piece, target_.pool)
+                                           : ReferToChunkMessage(piece_fields, piece, kept);
     crc32c_ = ConcatCrc32c(crc32c_, message.crc32c, piece.size());
     if (sha256_.has_value()) sha256_->Update(message.slice, message.data_begin);
-    target_.writer.Push(grpc::ByteBuffer(&message.slice, 1));
+    target_.writer.Push(std::move(message.bytes));
   }
 }
 

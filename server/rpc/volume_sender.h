@@ -46,8 +46,9 @@ class ChunkSender {
   ChunkSender(const StreamTarget& target, const ChunkOptions& options);
 
   // Sends `data`, which begins at `offset`; `fields` says the rest. Marks the last piece as the
-  // last of its file when `fields` does.
-  void Send(std::string_view data, uint64_t offset, const ChunkFields& fields);
+  // last of its file when `fields` does. Copies the data unless `kept` keeps them.
+  void Send(std::string_view data, uint64_t offset, const ChunkFields& fields,
+            const std::shared_ptr<const void>& kept = nullptr);
 
   const ChunkOptions& options() const { return options_; }
   // Sets index, byte count and digests of everything sent; call it once.

@@ -12,7 +12,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "allocation_counter.h"
@@ -196,6 +198,38 @@ TEST_P(SteadyState, AllocatesNothing) {
     EXPECT_EQ(DataBytes(), mapped);
     EXPECT_EQ(voxels, 6 * 64 * 64 * 64);
   }
+}
+
+// A stream keeps a volume's slabs and lets go of them from another thread.
+TEST_P(SteadyState, UsesSlabsAgainThatWereKept) {
+  const TemporaryFolder folder;
+  WriteHashedModel(SmallConfig(64), folder.path());
+  if (!CanCompute(folder.path(), GetParam())) GTEST_SKIP() << "not on this CPU";
+  SynthesizerOptions options;
+  options.cpu_bf16 = GetParam() == Precision::kBf16;
+  const auto model = LoadOrDie(folder.path(), options);
+  const auto latent = LatentFromSeed(1, 24).value();
+  SynthesisInput input;
+  input.latent = latent;
+  input.precision = GetParam();
+  std::vector<std::shared_ptr<const void>> kept;
+  kept.reserve(16);
+  const auto render = [&] {
+    return model->Synthesize(input, OutputKind::kStored, [&](const Slab& slab) {
+      kept.push_back(slab.keep());
+      return absl::OkStatus();
+    });
+  };
+  const auto let_go = [&] { std::thread([&] { kept.clear(); }).join(); };
+  ASSERT_TRUE(render().ok());
+  let_go();
+  const int64_t mapped = DataBytes();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(render().ok());
+    EXPECT_EQ(kept.size(), 4u);
+    let_go();
+  }
+  EXPECT_EQ(DataBytes(), mapped);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SteadyState, testing::Values(Precision::kFp32, Precision::kBf16),

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -135,6 +136,33 @@ TEST_P(SynthesizerTest, DeliversSlabsInOrderWithoutGaps) {
   });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(next, 64);
+}
+
+TEST_P(SynthesizerTest, SlabsThatAreKeptOutliveWhatFollowsAndTheModel) {
+  auto model = Load();
+  const auto latent = Latent(5);
+  const auto other = Latent(6);
+  const auto whole = SynthesizeStored(*model, InputOf(latent)).value();
+  std::vector<absl::Span<const int16_t>> slabs;
+  std::vector<std::shared_ptr<const void>> kept;
+  ASSERT_TRUE(model
+                  ->Synthesize(InputOf(latent), OutputKind::kStored,
+                               [&](const Slab& slab) {
+                                 slabs.push_back(slab.stored);
+                                 kept.push_back(slab.keep());
+                                 return absl::OkStatus();
+                               })
+                  .ok());
+  // Every other one may be used again.
+  for (size_t i = 1; i < kept.size(); i += 2) kept[i].reset();
+  ASSERT_TRUE(SynthesizeStored(*model, InputOf(other)).ok());
+  model.reset();
+  ASSERT_EQ(slabs.size(), 4u);
+  for (size_t i = 0; i < slabs.size(); i += 2) {
+    EXPECT_TRUE(std::equal(slabs[i].begin(), slabs[i].end(),
+                           whole.begin() + static_cast<int64_t>(i) * 16 * 64 * 64))
+        << "slab " << i;
+  }
 }
 
 TEST_P(SynthesizerTest, EndsWithinTheSlabWhoseCallbackSaysSo) {
