@@ -24,6 +24,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/allocator.h"
@@ -109,8 +110,9 @@ class OwnService final
       v1::VolumeTrailer trailer;
       sender.FillTrailer(trailer);
       // As SynthesisTask: the next volume is made when the buffer has room for it.
-      while (!gone && !writer.Reserve(kBufferBytes - kVolumeBytes, [] {})) {
-        absl::SleepFor(absl::Microseconds(200));
+      const auto room = std::make_shared<absl::Notification>();
+      if (writer.Reserve(kBufferBytes - kVolumeBytes, [room] { room->Notify(); })) continue;
+      while (!gone && !room->WaitForNotificationWithTimeout(absl::Seconds(1))) {
       }
     }
     writer.Close(absl::CancelledError("the caller is gone"));
