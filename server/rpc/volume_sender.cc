@@ -101,11 +101,12 @@ void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields
     piece_fields.last_of_file = fields.last_of_file && last;
     if (begin > 0) piece_fields.file_name = {};
     byte_count_ += piece.size();
-    ChunkMessage message = kept == nullptr ? CopyToChunkMessage(piece_fields, piece, target_.pool)
-                                           : ReferToChunkMessage(piece_fields, piece, kept);
+    const ChunkMessage message = kept == nullptr
+                                     ? CopyToChunkMessage(piece_fields, piece, target_.pool)
+                                     : ReferToChunkMessage(piece_fields, piece, kept);
     crc32c_ = ConcatCrc32c(crc32c_, message.crc32c, piece.size());
     if (sha256_.has_value()) sha256_->Update(message.slice, message.data_begin);
-    target_.writer.Push(std::move(message.bytes));
+    target_.writer.Push(message.bytes);
   }
 }
 
