@@ -1,6 +1,7 @@
 // The two ends of a response stream on loopback, each a process, for bench/serving/run stream:
 //
-//   stream_throughput serve own CHECKS    the server's own stream: StreamWriter, pooled blocks, the
+//   stream_throughput serve own CHECKS    the server's own stream: StreamWriter and ChunkSender,
+//   the
 //                                         allocator as synthvol-server sets it
 //   stream_throughput serve naive CHECKS  the loop that one writes first: the synchronous API, one
 //                                         message object a chunk, 1 MiB each
@@ -121,7 +122,7 @@ class OwnService final
   }
 
   const Checks checks_;
-  const std::shared_ptr<BlockPool> pool_ = std::make_shared<BlockPool>(kChunkBytes + 512, 64);
+  const std::shared_ptr<BlockPool> pool_ = std::make_shared<BlockPool>(kChunkBytes, 64);
   Executor hashing_{1};
   std::vector<std::thread> producers_;
 };

@@ -17,16 +17,11 @@ constexpr size_t kWorthAThread = 256 << 10;
 }  // namespace
 
 struct BackgroundSha256::State {
-  struct Piece {
-    grpc::Slice slice;
-    size_t begin;
-  };
-
   // Hashes until nothing waits. Call it with `hashing` set and clears it.
   void HashAll() ABSL_LOCKS_EXCLUDED(mutex);
 
   absl::Mutex mutex;
-  std::deque<Piece> waiting ABSL_GUARDED_BY(mutex);
+  std::deque<grpc::Slice> waiting ABSL_GUARDED_BY(mutex);
   size_t waiting_bytes ABSL_GUARDED_BY(mutex) = 0;
   // Whether somebody is in HashAll, or about to be.
   bool hashing ABSL_GUARDED_BY(mutex) = false;
@@ -37,13 +32,11 @@ struct BackgroundSha256::State {
 void BackgroundSha256::State::HashAll() {
   absl::MutexLock lock(&mutex);
   while (!waiting.empty()) {
-    const Piece piece = std::move(waiting.front());
+    const grpc::Slice piece = std::move(waiting.front());
     waiting.pop_front();
-    waiting_bytes -= piece.slice.size() - piece.begin;
+    waiting_bytes -= piece.size();
     mutex.Unlock();
-    sha256.Update(
-        std::string_view(reinterpret_cast<const char*>(piece.slice.begin()), piece.slice.size())
-            .substr(piece.begin));
+    sha256.Update(std::string_view(reinterpret_cast<const char*>(piece.begin()), piece.size()));
     mutex.Lock();
   }
   hashing = false;
@@ -58,11 +51,11 @@ BackgroundSha256::~BackgroundSha256() {
   state_->waiting_bytes = 0;
 }
 
-void BackgroundSha256::Update(grpc::Slice slice, size_t begin) {
+void BackgroundSha256::Update(grpc::Slice slice) {
   {
     const absl::MutexLock lock(&state_->mutex);
-    state_->waiting_bytes += slice.size() - begin;
-    state_->waiting.push_back({std::move(slice), begin});
+    state_->waiting_bytes += slice.size();
+    state_->waiting.push_back(std::move(slice));
     if (state_->hashing || state_->waiting_bytes < kWorthAThread) return;
     state_->hashing = true;
   }

@@ -25,9 +25,8 @@ class BackgroundSha256 {
   BackgroundSha256(const BackgroundSha256&) = delete;
   BackgroundSha256& operator=(const BackgroundSha256&) = delete;
 
-  // Adds the bytes of `slice` from `begin` on; keeps a reference to the slice until they are
-  // hashed.
-  void Update(grpc::Slice slice, size_t begin);
+  // Adds the bytes of `slice`; keeps a reference to it until they are hashed.
+  void Update(grpc::Slice slice);
   // Waits for the rest, or hashes it itself; returns the 32 raw bytes. Call it once.
   std::string Finish();
 

@@ -20,18 +20,6 @@ using Chunk = v1::VolumeChunk;
 constexpr size_t kMaxFieldBytes = 64;
 constexpr size_t kMaxFileNameBytes = 256;
 
-// A block that is out as a slice.
-struct Lent {
-  std::shared_ptr<BlockPool> pool;
-  std::unique_ptr<char[]> block;
-  size_t bytes;
-};
-
-void GiveBack(void* lent) {
-  const std::unique_ptr<Lent> owned(static_cast<Lent*>(lent));
-  owned->pool->Give(std::move(owned->block), owned->bytes);
-}
-
 void LetGo(void* holder) {
   const std::unique_ptr<std::shared_ptr<const void>> owned(
       static_cast<std::shared_ptr<const void>*>(holder));
@@ -77,20 +65,36 @@ Preamble MakePreamble(const ChunkFields& fields, uint32_t crc32c, size_t data_by
   return preamble;
 }
 
+// Returns the message of `data`, which `kept` keeps until gRPC lets go of it, from any thread.
+ChunkMessage Assemble(const ChunkFields& fields, std::string_view data, uint32_t crc32c,
+                      std::shared_ptr<const void> kept) {
+  auto holder = std::make_unique<std::shared_ptr<const void>>(std::move(kept));
+  ChunkMessage message;
+  message.crc32c = crc32c;
+  // gRPC only reads what it sends.
+  message.data = grpc::Slice(const_cast<char*>(data.data()), data.size(), &LetGo, holder.release());
+  const Preamble preamble = MakePreamble(fields, crc32c, data.size());
+  const grpc::Slice slices[] = {grpc::Slice(preamble.bytes, preamble.size), message.data};
+  message.bytes = grpc::ByteBuffer(slices, 2);
+  return message;
+}
+
 }  // namespace
 
-std::unique_ptr<char[]> BlockPool::Take(size_t bytes) {
+std::shared_ptr<char> BlockPool::Take(size_t bytes) {
+  std::unique_ptr<char[]> block;
   if (IsPooled(bytes)) {
     absl::MutexLock lock(&mutex_);
     if (!kept_.empty()) {
-      std::unique_ptr<char[]> block = std::move(kept_.back());
+      block = std::move(kept_.back());
       kept_.pop_back();
-      return block;
     }
-    bytes = block_bytes_;
   }
   // Left uninitialised: every byte that is sent is written first.
-  return std::unique_ptr<char[]>(new char[bytes]);
+  if (block == nullptr) block.reset(new char[IsPooled(bytes) ? block_bytes_ : bytes]);
+  return std::shared_ptr<char>(block.release(), [pool = shared_from_this(), bytes](char* given) {
+    pool->Give(std::unique_ptr<char[]>(given), bytes);
+  });
 }
 
 void BlockPool::Give(std::unique_ptr<char[]> block, size_t bytes) {
@@ -100,34 +104,15 @@ void BlockPool::Give(std::unique_ptr<char[]> block, size_t bytes) {
 }
 
 ChunkMessage CopyToChunkMessage(const ChunkFields& fields, std::string_view data, BlockPool& pool) {
-  // As long with any CRC32C: made again once that is known.
-  const size_t begin = MakePreamble(fields, 0, data.size()).size;
-  const size_t bytes = begin + data.size();
-  auto lent = std::make_unique<Lent>(Lent{pool.shared_from_this(), pool.Take(bytes), bytes});
-  char* const block = lent->block.get();
-  ChunkMessage message;
-  message.data_begin = begin;
-  message.crc32c = CopyWithCrc32c(data, block + begin);
-  const Preamble preamble = MakePreamble(fields, message.crc32c, data.size());
-  std::memcpy(block, preamble.bytes, begin);
-  // gRPC gives the block back through GiveBack, from any thread.
-  message.slice = grpc::Slice(block, bytes, &GiveBack, lent.release());
-  message.bytes = grpc::ByteBuffer(&message.slice, 1);
-  return message;
+  std::shared_ptr<char> block = pool.Take(data.size());
+  const uint32_t crc32c = CopyWithCrc32c(data, block.get());
+  const std::string_view copy(block.get(), data.size());
+  return Assemble(fields, copy, crc32c, std::move(block));
 }
 
 ChunkMessage ReferToChunkMessage(const ChunkFields& fields, std::string_view data,
                                  std::shared_ptr<const void> kept) {
-  ChunkMessage message;
-  message.crc32c = Crc32c(data);
-  const Preamble preamble = MakePreamble(fields, message.crc32c, data.size());
-  auto holder = std::make_unique<std::shared_ptr<const void>>(std::move(kept));
-  // gRPC only reads what it sends.
-  message.slice =
-      grpc::Slice(const_cast<char*>(data.data()), data.size(), &LetGo, holder.release());
-  const grpc::Slice slices[] = {grpc::Slice(preamble.bytes, preamble.size), message.slice};
-  message.bytes = grpc::ByteBuffer(slices, 2);
-  return message;
+  return Assemble(fields, data, Crc32c(data), std::move(kept));
 }
 
 grpc::ByteBuffer MakeMessage(const google::protobuf::MessageLite& message) {

@@ -28,12 +28,12 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   // Blocks of `block_bytes` serve messages down to half of it; at most `max_kept` are kept unused.
   BlockPool(size_t block_bytes, size_t max_kept) : block_bytes_(block_bytes), max_kept_(max_kept) {}
 
-  // Returns memory for at least `bytes`.
-  std::unique_ptr<char[]> Take(size_t bytes);
-  // Takes back what Take(bytes) returned.
-  void Give(std::unique_ptr<char[]> block, size_t bytes);
+  // Returns memory for at least `bytes`, which comes back when its last holder lets go.
+  std::shared_ptr<char> Take(size_t bytes);
 
  private:
+  // Takes back what Take(bytes) returned.
+  void Give(std::unique_ptr<char[]> block, size_t bytes);
   bool IsPooled(size_t bytes) const { return bytes <= block_bytes_ && bytes > block_bytes_ / 2; }
 
   const size_t block_bytes_;
@@ -51,12 +51,10 @@ struct ChunkFields {
   bool last_of_file = false;
 };
 
-// A message, and where in it VolumeChunk.data are.
+// A message, and VolumeChunk.data, which it shares.
 struct ChunkMessage {
   grpc::ByteBuffer bytes;
-  // Holds the data, from `data_begin` to its end.
-  grpc::Slice slice;
-  size_t data_begin = 0;
+  grpc::Slice data;
   // Of the data.
   uint32_t crc32c = 0;
 };

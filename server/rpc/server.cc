@@ -22,7 +22,6 @@ namespace {
 // Time that transports get to flush answers after the last stream ended.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 constexpr size_t kPoolBytes = 64 << 20;
-constexpr size_t kChunkHeaderBytes = 512;
 
 }  // namespace
 
@@ -115,8 +114,8 @@ absl::Status Server::StartServices(const v1::ServerConfig& config) {
   context_.metrics = &metrics_;
   context_.monitor = monitor_.get();
   context_.authenticator = authenticator_.get();
-  const size_t block_bytes = streams.chunk_bytes() + kChunkHeaderBytes;
-  context_.pool = std::make_shared<BlockPool>(block_bytes, kPoolBytes / block_bytes);
+  context_.pool =
+      std::make_shared<BlockPool>(streams.chunk_bytes(), kPoolBytes / streams.chunk_bytes());
   context_.limits = {streams.max_volumes_per_request(), streams.chunk_bytes()};
   context_.gate = ToGatePolicy(config.plausibility());
   context_.stream_buffer_bytes = streams.buffer_bytes();

@@ -105,7 +105,7 @@ void ChunkSender::Send(std::string_view data, uint64_t offset, const ChunkFields
                                      ? CopyToChunkMessage(piece_fields, piece, target_.pool)
                                      : ReferToChunkMessage(piece_fields, piece, kept);
     crc32c_ = ConcatCrc32c(crc32c_, message.crc32c, piece.size());
-    if (sha256_.has_value()) sha256_->Update(message.slice, message.data_begin);
+    if (sha256_.has_value()) sha256_->Update(message.data);
     target_.writer.Push(message.bytes);
   }
 }

@@ -167,32 +167,41 @@ TEST(WeightBytes, AreWhatLoadingTakes) {
   }
 }
 
-class SteadyState : public testing::TestWithParam<Precision> {};
+class SteadyState : public testing::TestWithParam<Precision> {
+ protected:
+  void SetUp() override {
+    WriteHashedModel(SmallConfig(64), folder_.path());
+    if (!CanCompute(folder_.path(), GetParam())) GTEST_SKIP() << "not on this CPU";
+    input_.latent = latent_;
+    input_.precision = GetParam();
+  }
 
-TEST_P(SteadyState, AllocatesNothing) {
-  const TemporaryFolder folder;
-  WriteHashedModel(SmallConfig(64), folder.path());
-  if (!CanCompute(folder.path(), GetParam())) GTEST_SKIP() << "not on this CPU";
-  for (const RenderMode mode : {RenderMode::kFast, RenderMode::kBounded}) {
+  std::unique_ptr<Synthesizer> Load(RenderMode mode) const {
     SynthesizerOptions options;
     options.mode = mode;
     options.threads = 3;
     options.cpu_bf16 = GetParam() == Precision::kBf16;
-    const auto model = LoadOrDie(folder.path(), options);
-    const auto latent = LatentFromSeed(1, 24).value();
-    SynthesisInput input;
-    input.latent = latent;
-    input.precision = GetParam();
+    return LoadOrDie(folder_.path(), options);
+  }
+
+  const TemporaryFolder folder_;
+  const std::vector<float> latent_ = LatentFromSeed(1, 24).value();
+  SynthesisInput input_;
+};
+
+TEST_P(SteadyState, AllocatesNothing) {
+  for (const RenderMode mode : {RenderMode::kFast, RenderMode::kBounded}) {
+    const auto model = Load(mode);
     int64_t voxels = 0;
     const SlabCallback count = [&](const Slab& slab) {
       voxels += static_cast<int64_t>(slab.stored.size());
       return absl::OkStatus();
     };
-    ASSERT_TRUE(model->Synthesize(input, OutputKind::kStored, count).ok());
+    ASSERT_TRUE(model->Synthesize(input_, OutputKind::kStored, count).ok());
     const int64_t mapped = DataBytes();
     const int64_t before = AllocationCount();
     for (int i = 0; i < 5; ++i) {
-      ASSERT_TRUE(model->Synthesize(input, OutputKind::kStored, count).ok());
+      ASSERT_TRUE(model->Synthesize(input_, OutputKind::kStored, count).ok());
     }
     EXPECT_EQ(AllocationCount(), before);
     EXPECT_EQ(DataBytes(), mapped);
@@ -202,20 +211,11 @@ TEST_P(SteadyState, AllocatesNothing) {
 
 // A stream keeps a volume's slabs and lets go of them from another thread.
 TEST_P(SteadyState, UsesSlabsAgainThatWereKept) {
-  const TemporaryFolder folder;
-  WriteHashedModel(SmallConfig(64), folder.path());
-  if (!CanCompute(folder.path(), GetParam())) GTEST_SKIP() << "not on this CPU";
-  SynthesizerOptions options;
-  options.cpu_bf16 = GetParam() == Precision::kBf16;
-  const auto model = LoadOrDie(folder.path(), options);
-  const auto latent = LatentFromSeed(1, 24).value();
-  SynthesisInput input;
-  input.latent = latent;
-  input.precision = GetParam();
+  const auto model = Load(RenderMode::kFast);
   std::vector<std::shared_ptr<const void>> kept;
   kept.reserve(16);
   const auto render = [&] {
-    return model->Synthesize(input, OutputKind::kStored, [&](const Slab& slab) {
+    return model->Synthesize(input_, OutputKind::kStored, [&](const Slab& slab) {
       kept.push_back(slab.keep());
       return absl::OkStatus();
     });
